@@ -1,0 +1,23 @@
+//! Words everyone uses: ids, money, time, errors, sealing, pagination.
+//!
+//! Nothing here knows a feature, an engine or a socket.
+
+pub mod context;
+pub mod error;
+pub mod evm;
+pub mod ids;
+pub mod json;
+pub mod money;
+pub mod page;
+pub mod rate;
+pub mod sealing;
+pub mod time;
+
+pub use context::{ClientIp, TraceId};
+pub use error::{ApiError, ApiResult, Category, MutationState, NextAction};
+pub use evm::WalletAddress;
+pub use ids::{OrganisationId, PrincipalId, ProjectId, Slot};
+pub use json::ApiJson;
+pub use money::UsdMicros;
+pub use page::{Page, PageQuery};
+pub use time::{Clock, Timestamp};

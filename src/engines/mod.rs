@@ -1,0 +1,3 @@
+//! Embedded machines. They know nothing of Run402: no feature, no socket, no project.
+
+pub mod postgres;

@@ -1,0 +1,11 @@
+//! The capabilities of Run402, one folder each. A feature uses another only through what its `mod.rs` exports.
+//!
+//! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql; status looks at all.
+
+pub mod billing;
+pub mod identity;
+pub mod orgs;
+pub mod payments;
+pub mod projects;
+pub mod sql;
+pub mod tiers;

@@ -1,0 +1,1 @@
+//! SKELETON: raw SQL and schema introspection.
