@@ -7,4 +7,10 @@
 //! Invariants: a balance is never negative; an authorisation is used at most once; the sum of a token's
 //! balances is what was minted; verification trusts the asset table of this box, never the payload.
 
+pub mod assets;
+pub mod eip3009;
+pub mod jsonrpc;
+pub mod ledger;
 pub mod signature;
+pub mod verify;
+pub mod x402;
