@@ -28,6 +28,9 @@ pub enum BlobError {
     /// 503 `STORAGE_UNAVAILABLE`.
     #[error("the blob store failed: {0}")]
     Io(#[source] Arc<redb::Error>),
+    /// The disk has no more room for blobs than `blobs.min_free_mb` keeps free. 507 `STORAGE_UNAVAILABLE`.
+    #[error("the disk is nearly full")]
+    DiskFull,
     /// The store was reopened after a disk error while this upload was under way. 503 `STORAGE_UNAVAILABLE`.
     #[error("the blob store lost this upload when it recovered from a disk error")]
     UploadLost,
@@ -46,12 +49,7 @@ pub enum BlobError {
 }
 
 impl BlobError {
-    /// Whether the database as a whole is suspect, not only the one request.
-    pub(super) fn is_fault(&self) -> bool {
-        matches!(self, Self::Io(_))
-    }
-
-    /// The same fault for another request of the same transaction.
+    /// The cause, if the database as a whole is suspect and not only the one request.
     pub(super) fn fault(&self) -> Option<Arc<redb::Error>> {
         match self {
             Self::Io(cause) => Some(Arc::clone(cause)),
@@ -97,6 +95,13 @@ impl From<BlobError> for ApiError {
                 format!("The object has {size} bytes and the range lies outside them. Ask for bytes it has."),
             )
             .detail("size", size),
+            BlobError::DiskFull => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "STORAGE_UNAVAILABLE",
+                "The disk of this box is nearly full. Ask its operator to make room, or delete what is not needed.",
+            )
+            .retryable(true)
+            .safe_to_retry(true),
             error @ (BlobError::Io(_) | BlobError::UploadLost | BlobError::Closed) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "STORAGE_UNAVAILABLE",
@@ -124,6 +129,7 @@ mod tests {
             (BlobError::Interrupted("reset".into()), 400, "UPLOAD_INTERRUPTED"),
             (BlobError::RangeNotSatisfiable { size: 1 }, 416, "RANGE_NOT_SATISFIABLE"),
             (BlobError::from(redb::StorageError::PreviousIo), 503, "STORAGE_UNAVAILABLE"),
+            (BlobError::DiskFull, 507, "STORAGE_UNAVAILABLE"),
             (BlobError::UploadLost, 503, "STORAGE_UNAVAILABLE"),
             (BlobError::Closed, 503, "STORAGE_UNAVAILABLE"),
             (BlobError::Damaged { digest, what: "x" }, 500, "INTERNAL_ERROR"),

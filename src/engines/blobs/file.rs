@@ -19,6 +19,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, backends::FileBac
 use super::{
     BlobError, Sha256Digest,
     pins::{Pin, Pins},
+    settings::Sizes,
     tables::{self, Row, Snapshot},
 };
 
@@ -29,22 +30,22 @@ pub(super) type Opener = Box<dyn Fn(&Builder, File) -> Result<Database, Database
 
 pub(super) struct BlobFile {
     path: PathBuf,
-    cache_bytes: usize,
+    sizes: Sizes,
     opener: Opener,
     database: RwLock<Option<Database>>,
-    /// A read met an I/O error; the writer shall reopen.
+    /// Somebody could not use the file; the writer shall open it anew.
     suspect: AtomicBool,
 }
 
 impl BlobFile {
     /// Opens `<dir>/blobs.redb`, creating both. The directory is made private (0700) and the file too (0600):
     /// it holds what projects keep private.
-    pub(super) fn open(dir: &Path, cache_bytes: usize, opener: Opener) -> Result<Self, BlobError> {
+    pub(super) fn open(dir: &Path, sizes: Sizes, opener: Opener) -> Result<Self, BlobError> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         fs::set_permissions(dir, Permissions::from_mode(0o700))?;
         let file = Self {
             path: dir.join(FILE_NAME),
-            cache_bytes,
+            sizes,
             opener,
             database: RwLock::default(),
             suspect: AtomicBool::new(false),
@@ -62,7 +63,7 @@ impl BlobFile {
         file.set_permissions(Permissions::from_mode(0o600))?;
         let path = self.path.display().to_string();
         let mut builder = Builder::new();
-        builder.set_cache_size(self.cache_bytes).set_repair_callback(move |session| {
+        builder.set_cache_size(self.sizes.cache).set_repair_callback(move |session| {
             tracing::warn!(path, progress = session.progress(), "the blob file needs a full repair");
         });
         let database = (self.opener)(&builder, file)?;
@@ -102,7 +103,10 @@ impl BlobFile {
     pub(super) fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, BlobError>) -> Result<T, BlobError> {
         match &*self.shared() {
             Some(database) => work(database),
-            None => Err(BlobError::Closed),
+            None => {
+                self.suspect.store(true, Ordering::SeqCst);
+                Err(BlobError::Closed)
+            }
         }
     }
 
@@ -130,6 +134,13 @@ impl BlobFile {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Whether the disk has room for more than it must keep free. A full disk would still be survived, but
+    /// this way it does not get that far.
+    pub(super) fn has_room(&self) -> Result<bool, BlobError> {
+        let disk = nix::sys::statvfs::statvfs(&self.path).map_err(io::Error::from)?;
+        Ok(disk.blocks_available().saturating_mul(disk.fragment_size()) > self.sizes.min_free)
     }
 
     /// Bytes the file occupies on the disk (it is sparse where redb reserves room to grow).

@@ -38,6 +38,10 @@ mod writer;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{collections::HashSet, ops::Range, time::Duration};
@@ -153,8 +157,6 @@ pub struct SweepReport {
     pub removed: u64,
     /// Bytes of their content.
     pub removed_bytes: u64,
-    /// Chunk groups reclaimed: those of removed blobs and of abandoned uploads.
-    pub reclaimed: u64,
 }
 
 /// A content-addressed store of immutable bytes.

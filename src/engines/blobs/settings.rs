@@ -20,20 +20,30 @@ pub struct BlobSettings {
     /// Memory in MiB for recently used pages of the file, at least 1. The operating system caches the file
     /// besides, so this stays small.
     pub cache_mb: u32,
+    /// MiB of the disk that blobs leave free: beyond that, uploads are refused while reading, deleting and the
+    /// databases go on. 0 fills the disk.
+    pub min_free_mb: u32,
+}
+
+/// The settings, checked and in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Content in a full chunk.
+    pub(super) chunk: u32,
+    pub(super) cache: usize,
+    pub(super) min_free: u64,
 }
 
 impl Default for BlobSettings {
     fn default() -> Self {
-        Self { chunk_bytes: 256 * 1024, cache_mb: 16 }
+        Self { chunk_bytes: 256 * 1024, cache_mb: 16, min_free_mb: 256 }
     }
 }
 
 impl BlobSettings {
-    /// Bytes of content in a full chunk.
-    ///
     /// # Errors
     /// [`BlobError::InvalidSetting`] with a sentence for the operator.
-    pub(super) fn payload_bytes(&self) -> Result<u32, BlobError> {
+    pub(super) fn sizes(&self) -> Result<Sizes, BlobError> {
         if !CHUNK_BYTES.contains(&self.chunk_bytes) || !self.chunk_bytes.is_power_of_two() {
             return Err(BlobError::InvalidSetting(format!(
                 "blobs.chunk_bytes is {}; set it to a power of two from {} to {}.",
@@ -42,17 +52,16 @@ impl BlobSettings {
                 CHUNK_BYTES.end()
             )));
         }
-        Ok(self.chunk_bytes - CHUNK_OVERHEAD_BYTES)
-    }
-
-    /// # Errors
-    /// [`BlobError::InvalidSetting`] with a sentence for the operator.
-    pub(super) fn cache_bytes(&self) -> Result<usize, BlobError> {
-        usize::try_from(self.cache_mb)
+        let cache = usize::try_from(self.cache_mb)
             .ok()
             .filter(|mebibytes| *mebibytes > 0)
             .and_then(|mebibytes| mebibytes.checked_mul(1024 * 1024))
-            .ok_or_else(|| BlobError::InvalidSetting("blobs.cache_mb is 0; set it to 1 or more.".into()))
+            .ok_or_else(|| BlobError::InvalidSetting("blobs.cache_mb is 0; set it to 1 or more.".into()))?;
+        Ok(Sizes {
+            chunk: self.chunk_bytes - CHUNK_OVERHEAD_BYTES,
+            cache,
+            min_free: u64::from(self.min_free_mb) * 1024 * 1024,
+        })
     }
 }
 
@@ -63,7 +72,7 @@ mod tests {
     #[test]
     fn defaults_fill_what_a_configuration_leaves_out() {
         let settings: BlobSettings = toml::from_str("cache_mb = 8").unwrap();
-        assert_eq!(settings, BlobSettings { chunk_bytes: 262_144, cache_mb: 8 });
+        assert_eq!(settings, BlobSettings { chunk_bytes: 262_144, cache_mb: 8, min_free_mb: 256 });
         assert!(toml::from_str::<BlobSettings>("cash_mb = 8").is_err());
     }
 
@@ -72,9 +81,9 @@ mod tests {
         for (chunk_bytes, valid) in
             [(0, false), (4096, false), (16_384, true), (300_000, false), (1_048_576, true), (2_097_152, false)]
         {
-            let settings = BlobSettings { chunk_bytes, cache_mb: 1 };
-            assert_eq!(settings.payload_bytes().is_ok(), valid, "{chunk_bytes}");
+            let settings = BlobSettings { chunk_bytes, ..BlobSettings::default() };
+            assert_eq!(settings.sizes().is_ok(), valid, "{chunk_bytes}");
         }
-        assert!(BlobSettings { cache_mb: 0, ..BlobSettings::default() }.cache_bytes().is_err());
+        assert!(BlobSettings { cache_mb: 0, ..BlobSettings::default() }.sizes().is_err());
     }
 }

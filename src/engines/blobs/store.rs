@@ -21,6 +21,7 @@ use super::{
     SweepReport, download,
     file::{self, BlobFile, Opener},
     pins::{Pin, Pins},
+    settings::Sizes,
     tables::Row,
     upload,
     writer::{Counters, Epoch, Job, QUEUE_LENGTH, Reply, Writer},
@@ -46,26 +47,20 @@ impl RedbBlobs {
     /// [`BlobError::InvalidSetting`]; [`BlobError::Io`] when the file cannot be opened, because another
     /// process has it for instance.
     pub async fn open(dir: impl Into<PathBuf>, settings: &BlobSettings, clock: Clock) -> Result<Self, BlobError> {
-        let (chunk_bytes, cache_bytes) = (settings.payload_bytes()?, settings.cache_bytes()?);
+        let sizes = settings.sizes()?;
         let dir = dir.into();
-        let opened = spawn_blocking(move || Self::open_with(&dir, chunk_bytes, cache_bytes, clock, file::plain()));
+        let opened = spawn_blocking(move || Self::open_with(&dir, sizes, clock, file::plain()));
         opened.await.map_err(|_| BlobError::Closed)?
     }
 
-    pub(super) fn open_with(
-        dir: &Path,
-        chunk_bytes: u32,
-        cache_bytes: usize,
-        clock: Clock,
-        opener: Opener,
-    ) -> Result<Self, BlobError> {
-        let file = Arc::new(BlobFile::open(dir, cache_bytes, opener)?);
+    pub(super) fn open_with(dir: &Path, sizes: Sizes, clock: Clock, opener: Opener) -> Result<Self, BlobError> {
+        let file = Arc::new(BlobFile::open(dir, sizes, opener)?);
         let counters = Counters::new(file.read(|snapshot| snapshot.last_group())?);
         let (writer, jobs) = mpsc::channel(QUEUE_LENGTH);
         let pins = Pins::new(writer.downgrade());
         let thread = Writer::new(Arc::clone(&file), Arc::clone(&pins), Arc::clone(&counters), clock.clone(), jobs);
         thread::Builder::new().name("blob-writer".into()).spawn(move || thread.run())?;
-        Ok(Self { file, pins, counters, writer, chunk_bytes, clock })
+        Ok(Self { file, pins, counters, writer, chunk_bytes: sizes.chunk, clock })
     }
 
     /// Finishes what is queued, flushes and closes the file. Everything after that fails with
@@ -113,7 +108,7 @@ impl RedbBlobs {
         let (file, pins) = (Arc::clone(&self.file), Arc::clone(&self.pins));
         let done = spawn_blocking(move || work(&file, &pins)).await;
         let result = done.map_err(|_| BlobError::Closed)?;
-        if result.as_ref().is_err_and(BlobError::is_fault) {
+        if result.is_err() && self.file.is_suspect() {
             self.pins.wake_writer();
         }
         result
@@ -121,7 +116,8 @@ impl RedbBlobs {
 
     async fn run_sweep(&self, live: LiveCheck<'_>, grace: Duration) -> Result<SweepReport, BlobError> {
         let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
-        let mut report = SweepReport { reclaimed: self.reclaim().await?, ..SweepReport::default() };
+        self.reclaim().await?;
+        let mut report = SweepReport::default();
         let mut after = None;
         loop {
             let page = self.list(after, SWEEP_BATCH).await?;
@@ -142,21 +138,15 @@ impl RedbBlobs {
             let sizes = self.ask(|reply| Job::DeleteUnreferenced { digests, grace, reply }).await?;
             report.removed += sizes.len() as u64;
             report.removed_bytes += sizes.iter().sum::<u64>();
-            report.reclaimed += self.reclaim().await?;
+            self.reclaim().await?;
         }
         Ok(report)
     }
 
     /// Removes every unpublished group nobody holds.
-    async fn reclaim(&self) -> Result<u64, BlobError> {
-        let mut reclaimed = 0;
-        loop {
-            let step = self.ask(|reply| Job::Reap { reply }).await?;
-            reclaimed += step.groups;
-            if !step.more {
-                return Ok(reclaimed);
-            }
-        }
+    async fn reclaim(&self) -> Result<(), BlobError> {
+        while self.ask(|reply| Job::Reap { reply }).await?.more {}
+        Ok(())
     }
 }
 

@@ -49,7 +49,6 @@ impl Row {
 /// What one step of the reaper did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reaped {
-    pub(super) groups: u64,
     /// Another step would find more.
     pub(super) more: bool,
 }
@@ -197,7 +196,6 @@ impl<'txn> Tables<'txn> {
                 break;
             }
             self.unpublished.remove(group)?;
-            reaped.groups += 1;
         }
         // The last step makes the freed space usable again; the ones before it may be repeated after a crash.
         self.durable |= self.changed && !reaped.more;

@@ -42,6 +42,8 @@ const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 const REAP_CHUNKS: usize = 64;
 /// A durable commit this young proves that writing works.
 const PROOF_LASTS: Duration = Duration::from_secs(5);
+/// Between attempts at opening a file that cannot be opened.
+const REOPEN_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a blob is remembered as wanted again.
 const TOUCH_LASTS: SignedDuration = SignedDuration::from_hours(1);
 const TOUCHES_BEFORE_PRUNING: usize = 4096;
@@ -141,6 +143,8 @@ pub(super) struct Writer {
     prune_touched_at: usize,
     undurable_bytes: u64,
     last_durable: Option<Instant>,
+    /// Opening failed a moment ago; not again before this.
+    reopen_after: Option<Instant>,
 }
 
 impl Writer {
@@ -161,6 +165,7 @@ impl Writer {
             prune_touched_at: TOUCHES_BEFORE_PRUNING,
             undurable_bytes: 0,
             last_durable: None,
+            reopen_after: None,
         }
     }
 
@@ -236,8 +241,9 @@ impl Writer {
         let result = file.with(|database| {
             let mut transaction = database.begin_write()?;
             let mut tables = Tables::open(&transaction)?;
+            let room = file.has_room()?;
             for job in jobs {
-                let (answer, fault) = self.apply(&mut tables, job);
+                let (answer, fault) = self.apply(&mut tables, job, room);
                 answers.push(answer);
                 if let Some(fault) = fault {
                     return Err(fault);
@@ -274,9 +280,11 @@ impl Writer {
     }
 
     /// The answer to a job, and the fault that spoils the whole transaction if there was one.
-    fn apply(&mut self, tables: &mut Tables<'_>, job: Job) -> (Answer, Option<BlobError>) {
+    fn apply(&mut self, tables: &mut Tables<'_>, job: Job, room: bool) -> (Answer, Option<BlobError>) {
         let now = self.clock.now();
         match job {
+            Job::Stage { reply, pin, .. } if !room => settle(reply, Err(BlobError::DiskFull), pin),
+            Job::PutWhole { reply, .. } if !room => settle(reply, Err(BlobError::DiskFull), ()),
             Job::Stage { pin, epoch, index, chunk, reply } => {
                 let result = self.check_epoch(epoch).and_then(|()| tables.stage(pin.group(), index, &chunk, now));
                 // The pin goes with the answer: after the commit.
@@ -376,13 +384,20 @@ impl Writer {
         self.counters.epoch.fetch_add(1, Ordering::SeqCst);
         self.undurable_bytes = 0;
         self.last_durable = None;
+        if self.reopen_after.is_some_and(|after| Instant::now() < after) {
+            return;
+        }
         match self.file.reopen() {
             Ok(()) => {
+                self.reopen_after = None;
                 tracing::info!("the blob file was opened again");
                 self.pins.note_garbage();
             }
             // The next request tries again.
-            Err(cause) => tracing::error!(%cause, "the blob file cannot be opened"),
+            Err(cause) => {
+                self.reopen_after = Some(Instant::now() + REOPEN_INTERVAL);
+                tracing::error!(%cause, "the blob file cannot be opened");
+            }
         }
     }
 }
