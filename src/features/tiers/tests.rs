@@ -323,3 +323,41 @@ fn the_answer_of_a_change_has_the_contracts_keys_on_one_level() {
         })
     );
 }
+
+#[test]
+fn the_routes_of_organisations_billing_and_tiers_fit_together() {
+    use std::sync::Arc;
+
+    use axum::extract::FromRef;
+
+    use crate::features::{
+        billing::{self, Billing},
+        identity::Identity,
+        orgs::{self, Orgs},
+    };
+
+    #[derive(Clone, FromRef)]
+    struct Services {
+        orgs: Arc<Orgs>,
+        billing: Arc<Billing>,
+        tiers: Arc<Tiers>,
+        identity: Arc<Identity>,
+        projects: Arc<dyn ProjectInventory>,
+    }
+
+    let merged = orgs::router::<Services>().merge(billing::router()).merge(router());
+    let paths: Vec<&String> = merged.get_openapi().paths.paths.keys().collect();
+    assert_eq!(
+        paths,
+        [
+            "/admin/v1/orgs/{org_id}/credit",
+            "/orgs/v1/admin/{org_id}/lease-perpetual",
+            "/orgs/v1/lookup",
+            "/orgs/v1/{org_id}/billing",
+            "/orgs/v1/{org_id}/billing/history",
+            "/tiers/v1",
+            "/tiers/v1/status",
+            "/tiers/v1/{tier}",
+        ]
+    );
+}
