@@ -14,6 +14,16 @@ pub enum Admin {
     Wallet(WalletAddress),
 }
 
+impl std::fmt::Display for Admin {
+    /// For audit entries: `admin key`, or the wallet's address.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key => f.write_str("admin key"),
+            Self::Wallet(wallet) => wallet.fmt(f),
+        }
+    }
+}
+
 /// A new admin key: `r402_admin_` and 256 random bits.
 pub fn generate_key() -> String {
     format!("r402_admin_{}", hex::encode(rand::random::<[u8; 32]>()))
