@@ -23,8 +23,11 @@ use url::Url;
 use super::BootError;
 use crate::{
     common::WalletAddress,
-    edge::{LimitSettings, LogSettings},
-    features::{orgs::LeaseSettings, status::OperatorSettings},
+    edge::{HttpSettings, LogSettings},
+    engines::{blobs::BlobSettings, postgres::ClusterSettings},
+    features::{
+        billing::PriceSettings, orgs::LeaseSettings, status::OperatorSettings, tiers::TierSettings,
+    },
 };
 
 const ENV_PREFIX: &str = "RUN402_";
@@ -52,9 +55,13 @@ pub struct Config {
     pub siwx_accept_domains: Vec<String>,
     pub admin: AdminSettings,
     pub lease: LeaseSettings,
-    pub limits: LimitSettings,
+    pub http: HttpSettings,
     pub log: LogSettings,
     pub operator: OperatorSettings,
+    pub postgres: ClusterSettings,
+    pub blobs: BlobSettings,
+    pub tiers: TierSettings,
+    pub prices: PriceSettings,
 }
 
 impl Default for Config {
@@ -69,9 +76,13 @@ impl Default for Config {
             siwx_accept_domains: Vec::new(),
             admin: AdminSettings::default(),
             lease: LeaseSettings::default(),
-            limits: LimitSettings::default(),
+            http: HttpSettings::default(),
             log: LogSettings::default(),
             operator: OperatorSettings::default(),
+            postgres: ClusterSettings::default(),
+            blobs: BlobSettings::default(),
+            tiers: TierSettings::default(),
+            prices: PriceSettings::default(),
         }
     }
 }

@@ -5,16 +5,20 @@
 //! Shutdown runs the other way round, so that an answered request is never lost.
 
 
+mod app;
 pub mod config;
 pub mod data_dir;
 pub mod logging;
 pub mod privileges;
 pub mod secrets;
+pub mod serve;
 
 
 use std::{io, path::Path};
 
 
+
+pub use app::App;
 
 /// Why the appliance could not start: one sentence for the operator.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,6 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -42,7 +41,7 @@ faucet.cooldown_seconds), then --set and the options above; later ones win, unkn
   projects.spare_databases          databases made ahead of need [2]
   rate_limits.enabled, .project_per_second                   [true, 100]
   sql.timeout_seconds, .max_rows, .max_result_bytes          [60, 10000, 16777216]
-  limits.body_bytes, .request_seconds, .header_seconds, .connections
+  http.body_bytes, .request_seconds, .header_seconds, .connections
   postgres.shared_buffers_mb, .max_connections, .pool_budget, .install_dir, ...
   blobs.cache_mb, .chunk_bytes
   operator.name, .contact, .legal_name                       shown at /status
@@ -94,14 +93,14 @@ async fn boot_and_run(
     let address = listener.local_addr().map_err(|error| BootError::new(format!("cannot listen: {error}.")))?;
     let public_url = config.public_url(address.port())?;
 
-    let (app, engines) = App::boot(&config, &data_dir, &master, &admin.key, public_url.clone()).await?;
+    let (app, engines) = App::boot(&config, &data_dir, &master, &admin.key, &public_url).await?;
     let tasks = TaskTracker::new();
     app.start_background(&tasks, &stop);
     let router = app.router(&config);
 
     announce(address, public_url.as_str(), &admin);
     tracing::info!(ms = started.elapsed().as_millis(), data_dir = %data_dir.path().display(), "ready");
-    edge::serve(listener, router, &config.limits, stop).await;
+    edge::serve(listener, router, &config.http, stop).await;
 
     tasks.close();
     if time::timeout(BACKGROUND_GRACE, tasks.wait()).await.is_err() {

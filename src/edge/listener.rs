@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, sync::{OwnedSemaphorePermit, Semaphore}, time};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::LimitSettings;
+use super::HttpSettings;
 
 /// How long running requests may take to finish once the process is asked to stop.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -20,7 +20,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `router` on `listener` until `stop` is cancelled, then lets running requests finish.
-pub async fn serve(listener: TcpListener, router: Router, limits: &LimitSettings, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, router: Router, limits: &HttpSettings, stop: CancellationToken) {
     let builder = Arc::new(connection_builder(limits));
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
@@ -54,7 +54,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: &LimitSettings
     }
 }
 
-fn connection_builder(limits: &LimitSettings) -> Builder<TokioExecutor> {
+fn connection_builder(limits: &HttpSettings) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()

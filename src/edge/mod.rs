@@ -26,7 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use listener::serve;
 pub use metrics::Metrics;
-pub use settings::{LimitSettings, LogFormat, LogSettings};
+pub use settings::{HttpSettings, LogFormat, LogSettings};
 
 use crate::{
     common::{ApiError, ClientIp},
@@ -38,7 +38,7 @@ pub fn router<S>(
     api: OpenApiRouter<S>,
     state: S,
     metrics: Arc<Metrics>,
-    limits: &LimitSettings,
+    limits: &HttpSettings,
     trusted_proxies: &[IpAddr],
 ) -> Router
 where

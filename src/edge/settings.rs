@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Bounds on what one request or one stranger may cost (`limits.*`). Features add their own beside these.
+/// Bounds on what one request or one stranger may cost (`http.*`). Features add their own beside these.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct LimitSettings {
+pub struct HttpSettings {
     /// Largest request body of routes that set no limit of their own, in bytes.
     pub body_bytes: usize,
     /// Longest time a request may take, in seconds; long uploads and streams are not cut by it.
@@ -16,7 +16,7 @@ pub struct LimitSettings {
     pub connections: usize,
 }
 
-impl Default for LimitSettings {
+impl Default for HttpSettings {
     fn default() -> Self {
         Self { body_bytes: 64 * 1024, request_seconds: 330, header_seconds: 15, connections: 4096 }
     }
@@ -34,7 +34,7 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Auto }
+        Self { level: "info,refinery_core=warn".into(), format: LogFormat::Auto }
     }
 }
 
