@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn rows_4_to_6_scheme_domain_and_network_are_ours() {
         let payload = signed(authorization(), Chain::BaseSepolia.token());
-        let cases: [(fn(&mut Requirements), &str); 8] = [
+        type Change = fn(&mut Requirements);
+        let cases: [(Change, &str); 8] = [
             (|o| o.scheme = "upto".into(), "unsupported_scheme"),
             (|o| o.extra = json!(null), "missing_eip712_domain"),
             (|o| o.extra = json!({"name": "USDC"}), "missing_eip712_domain"),
@@ -318,7 +319,8 @@ mod tests {
 
     #[test]
     fn rows_8_to_13_each_name_their_reason() {
-        let cases: [(fn(&mut Authorization), i64, bool, &str); 11] = [
+        type Change = fn(&mut Authorization);
+        let cases: [(Change, i64, bool, &str); 11] = [
             (|a| a.to = a.from, 250_000, false, "invalid_exact_evm_payload_recipient_mismatch"),
             (
                 |a| a.valid_before = U256::from(NOW + 5),
@@ -385,7 +387,7 @@ mod tests {
         let mut nothing = authorization();
         nothing.value = U256::ZERO;
         let payload = signed(nothing, Chain::BaseSepolia.token());
-        assert_eq!(verify(&free, &[free.clone()], &payload, 0, false), Err(Reason::ValueMismatch));
+        assert_eq!(verify(&free, std::slice::from_ref(&free), &payload, 0, false), Err(Reason::ValueMismatch));
     }
 
     #[test]

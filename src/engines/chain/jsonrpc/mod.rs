@@ -125,24 +125,32 @@ pub fn too_large() -> Value {
     failure(&Value::Null, RpcError::of(-32600, "The request is larger than 64 KiB"))
 }
 
+/// A request that is well-formed as such; whether method and parameters make sense is another matter.
+struct Call<'a> {
+    /// Absent in a notification.
+    id: Option<&'a Value>,
+    method: &'a str,
+    /// `None` when they are not positional, the only form Ethereum uses.
+    params: Option<&'a [Value]>,
+}
+
 async fn answer<R: ChainReader>(reader: &R, chain: Chain, now: Timestamp, request: &Value) -> Option<Value> {
-    let Some((id, method, params)) = read(request) else {
+    let Some(call) = read(request) else {
         return Some(failure(&Value::Null, RpcError::INVALID_REQUEST));
     };
-    let result = match params {
-        Some(params) => methods::dispatch(reader, chain, now, method, params).await,
+    let result = match call.params {
+        Some(params) => methods::dispatch(reader, chain, now, call.method, params).await,
         None => Err(RpcError::INVALID_PARAMS),
     };
     // A notification is carried out and not answered (JSON-RPC 2.0 §4.1).
-    let id = id?;
+    let id = call.id?;
     Some(match result {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
         Err(error) => failure(id, error),
     })
 }
 
-/// Id (absent in a notification), method and positional parameters (`None` when they are of another form).
-fn read(request: &Value) -> Option<(Option<&Value>, &str, Option<&[Value]>)> {
+fn read(request: &Value) -> Option<Call<'_>> {
     let request = request.as_object()?;
     if request.get("jsonrpc")? != "2.0" {
         return None;
@@ -155,7 +163,7 @@ fn read(request: &Value) -> Option<(Option<&Value>, &str, Option<&[Value]>)> {
         None => Some(&[][..]),
         Some(params) => params.as_array().map(Vec::as_slice),
     };
-    Some((id, request.get("method")?.as_str()?, params))
+    Some(Call { id, method: request.get("method")?.as_str()?, params })
 }
 
 fn failure(id: &Value, error: RpcError) -> Value {
