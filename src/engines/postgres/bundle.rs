@@ -22,6 +22,8 @@ pub(super) const VERSION: &str = env!("RUN402_POSTGRES_VERSION");
 /// differently.
 const EDITION: &str = concat!(env!("RUN402_POSTGRES_VERSION"), "-", env!("RUN402_POSTGRES_KEY"));
 
+const SYNC_WORKERS: usize = 8;
+
 /// `18`: data directories of one major version are interchangeable.
 pub(super) fn major() -> &'static str {
     VERSION.split_once('.').map_or(VERSION, |(major, _)| major)
@@ -86,9 +88,8 @@ fn unpack_cluster(cluster: &Path) -> Result<(), StartError> {
     let _ = fs::remove_dir_all(&aside);
     private_directory(&aside)?;
     unpack_archive(CLUSTER, &aside).map_err(failed())?;
-    // One call for a thousand files. Renaming first could leave a whole-looking directory of empty files.
-    let directory = fs::File::open(&aside).map_err(failed())?;
-    nix::unistd::syncfs(&directory).map_err(|errno| failed()(errno.into()))?;
+    // Renaming first could leave a whole-looking directory of empty files.
+    sync_tree(&aside).map_err(failed())?;
     fs::rename(&aside, cluster).map_err(failed())?;
     let parent = cluster.parent().unwrap_or(Path::new("/"));
     fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed())
@@ -98,6 +99,28 @@ fn unpack_archive(archive: &[u8], destination: &Path) -> io::Result<()> {
     let mut tar = tar::Archive::new(zstd::stream::read::Decoder::with_buffer(archive)?);
     tar.set_preserve_mtime(false);
     tar.unpack(destination)
+}
+
+/// Syncs a thousand files, several at a time so that they share the journal's commits. (`syncfs` is one call,
+/// but waits for whatever else the machine has yet to write.)
+fn sync_tree(root: &Path) -> io::Result<()> {
+    let mut paths = vec![root.to_owned()];
+    let mut next = 0;
+    while let Some(path) = paths.get(next).cloned() {
+        next += 1;
+        if path.is_dir() {
+            for entry in fs::read_dir(path)? {
+                paths.push(entry?.path());
+            }
+        }
+    }
+    thread::scope(|scope| {
+        let workers: Vec<_> = paths
+            .chunks(paths.len().div_ceil(SYNC_WORKERS))
+            .map(|paths| scope.spawn(|| paths.iter().try_for_each(|path| fs::File::open(path)?.sync_all())))
+            .collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Err(io::Error::other("a worker crashed"))))
+    })
 }
 
 /// A sibling no other process uses.
@@ -117,10 +140,11 @@ pub(super) fn forget_older_installs(settings: &ClusterSettings, places: &Places)
     let ours = format!("{}.", major());
     for entry in places.install.parent().map(fs::read_dir).into_iter().flatten().flatten().flatten() {
         let name = entry.file_name();
-        if name.to_string_lossy().starts_with(&ours) && name != EDITION {
-            if let Err(error) = fs::remove_dir_all(entry.path()) {
-                tracing::warn!(path = %entry.path().display(), %error, "an old database server could not be removed");
-            }
+        if !name.to_string_lossy().starts_with(&ours) || name == EDITION {
+            continue;
+        }
+        if let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "an old database server could not be removed");
         }
     }
 }

@@ -142,6 +142,15 @@ impl Launcher {
         self.socket_dir.clear()?;
         self.launch().await
     }
+
+    /// After a launch was broken off: waits for what it started, which has been told to shut down.
+    async fn abandon(&self) {
+        let cluster = self.places.cluster.clone();
+        let cleared = timeout(CLEAN_STOP, blocking(move || leftovers::clear(&cluster))).await;
+        if !matches!(cleared, Ok(Ok(()))) {
+            tracing::error!("the database server was still starting and did not stop");
+        }
+    }
 }
 
 /// Returns once the server accepts a login.
@@ -195,7 +204,10 @@ impl Keeper {
             }
             server = tokio::select! {
                 server = self.restart(&mut failures) => Some(server),
-                () = stop.cancelled() => None,
+                () = stop.cancelled() => {
+                    self.launcher.abandon().await;
+                    None
+                }
             };
         }
         self.launcher.socket_dir.remove();
