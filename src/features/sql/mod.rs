@@ -1,1 +1,2 @@
-//! SKELETON: raw SQL and schema introspection.
+//! Raw SQL and schema introspection (contract 02 §4, §5).
+pub mod lexer;
