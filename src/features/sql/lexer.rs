@@ -170,9 +170,7 @@ fn scan(bytes: &[u8], start: usize) -> Option<(TokenKind, usize)> {
     match first {
         b'\'' => quoted(TokenKind::String, end_of_string(bytes, start + 1, false)),
         b'"' => quoted(TokenKind::QuotedName, end_of_name(bytes, start + 1)),
-        b'e' | b'E' if second == Some(b'\'') => {
-            quoted(TokenKind::EscapeString, end_of_string(bytes, start + 2, true))
-        }
+        b'e' | b'E' if second == Some(b'\'') => quoted(TokenKind::EscapeString, end_of_string(bytes, start + 2, true)),
         b'n' | b'N' if second == Some(b'\'') => quoted(TokenKind::String, end_of_string(bytes, start + 2, false)),
         b'b' | b'B' | b'x' | b'X' if second == Some(b'\'') => {
             quoted(TokenKind::BitString, end_of_string(bytes, start + 2, false))
@@ -192,9 +190,7 @@ fn scan(bytes: &[u8], start: usize) -> Option<(TokenKind, usize)> {
         },
         b if is_name_start(b) => Some((TokenKind::Word, run(bytes, start, is_name_part))),
         b if b.is_ascii_digit() => Some((TokenKind::Number, end_of_number(bytes, start))),
-        b'.' if second.is_some_and(|b| b.is_ascii_digit()) => {
-            Some((TokenKind::Number, end_of_number(bytes, start)))
-        }
+        b'.' if second.is_some_and(|b| b.is_ascii_digit()) => Some((TokenKind::Number, end_of_number(bytes, start))),
         b'.' if second == Some(b'.') => Some((TokenKind::Operator, start + 2)),
         b':' if matches!(second, Some(b':' | b'=')) => Some((TokenKind::Operator, start + 2)),
         b'(' | b')' | b'[' | b']' | b',' | b';' | b':' | b'.' => Some((TokenKind::Symbol, start + 1)),
@@ -518,7 +514,9 @@ mod tests {
 
     #[test]
     fn what_does_not_end_becomes_one_token() {
-        for source in ["'a", "E'a\\", "E'a\\'", "\"a", "U&\"a", "U&'a", "$$a$", "$a$ $b$", "/* a /* b */", "B'1", "'a'\n'b"] {
+        for source in
+            ["'a", "E'a\\", "E'a\\'", "\"a", "U&\"a", "U&'a", "$$a$", "$a$ $b$", "/* a /* b */", "B'1", "'a'\n'b"]
+        {
             assert_eq!(tokens(source), [(Unterminated, source)], "{source}");
         }
     }
@@ -582,8 +580,8 @@ mod tests {
     /// Text made of the pieces that matter to a scanner, so that random input reaches its corners.
     fn hostile() -> impl Strategy<Value = std::string::String> {
         let pieces = prop::sample::select(vec![
-            "'", "''", "\"", "\\", "E'", "U&'", "U&\"", "B'", "$$", "$a$", "$", "$1", "/*", "*/", "--", "\n", "\r", " ",
-            ";", "(", ")", ".", "::", "a", "é", "1", "1e", "+", "-", "*", "UESCAPE", "'!'", "\u{feff}", "\0",
+            "'", "''", "\"", "\\", "E'", "U&'", "U&\"", "B'", "$$", "$a$", "$", "$1", "/*", "*/", "--", "\n", "\r",
+            " ", ";", "(", ")", ".", "::", "a", "é", "1", "1e", "+", "-", "*", "UESCAPE", "'!'", "\u{feff}", "\0",
         ]);
         prop_oneof![prop::collection::vec(pieces, 0..24).prop_map(|parts| parts.concat()), any::<std::string::String>()]
     }
