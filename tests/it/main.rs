@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod billing;
 mod faucet;
 mod identity;
+mod payments;
 mod service;
+mod tiers;
