@@ -40,10 +40,7 @@ async fn looking_up_somebody_else_is_refused() {
     ask(&format!("wallet={}&email=a%40example.com", mine.lower())).await.refused(400, "INVALID_REQUEST");
     ask("").await.refused(400, "INVALID_REQUEST");
     ask("wallet=0x12").await.refused(400, "INVALID_ADDRESS");
-    api.get(&format!("/orgs/v1/lookup?wallet={}", mine.lower()))
-        .send()
-        .await
-        .refused(401, "AUTHENTICATION_REQUIRED");
+    api.get(&format!("/orgs/v1/lookup?wallet={}", mine.lower())).send().await.refused(401, "AUTHENTICATION_REQUIRED");
 }
 
 #[tokio::test]

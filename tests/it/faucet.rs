@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Api, Appliance, Wallet,
-    payment::{MAINNET_USDC, TESTNET_USDC, Challenge},
+    payment::{Challenge, MAINNET_USDC, TESTNET_USDC},
     tenant::{FAUCET_AMOUNT, RPC},
 };
 
@@ -44,10 +44,7 @@ async fn a_drip_is_on_the_chain_at_once() {
 
     let receipt = rpc(&api, RPC, "eth_getTransactionReceipt", json!([hash])).await["result"].clone();
     assert_eq!(receipt["status"], "0x1", "{receipt}");
-    assert_eq!(
-        receipt["logs"][0]["topics"][0],
-        "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
-    );
+    assert_eq!(receipt["logs"][0]["topics"][0], "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 }
 
 #[tokio::test]
@@ -153,7 +150,10 @@ async fn blocks_look_like_blocks() {
     }
     assert_eq!(rpc(&api, RPC, "eth_gasPrice", json!([])).await["result"], "0x3b9aca00");
     assert_eq!(rpc(&api, RPC, "eth_getBalance", json!([Wallet::random().lower(), "latest"])).await["result"], "0x0");
-    assert_eq!(rpc(&api, RPC, "eth_getTransactionReceipt", json!([format!("0x{:064x}", 1)])).await["result"], Value::Null);
+    assert_eq!(
+        rpc(&api, RPC, "eth_getTransactionReceipt", json!([format!("0x{:064x}", 1)])).await["result"],
+        Value::Null
+    );
 }
 
 #[tokio::test]

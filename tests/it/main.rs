@@ -4,8 +4,14 @@
 mod support;
 
 mod billing;
+mod boot;
+mod durability;
 mod faucet;
+mod hostile_sql;
 mod identity;
+mod isolation;
 mod payments;
+mod projects;
 mod service;
+mod sql;
 mod tiers;

@@ -146,8 +146,7 @@ async fn a_preflight_is_204_without_a_credential_and_allows_what_clients_send() 
 
 #[tokio::test]
 async fn payment_headers_are_exposed_to_browsers() {
-    let answer =
-        Appliance::shared().api().get("/tiers/v1").header("origin", "https://example.com").send().await;
+    let answer = Appliance::shared().api().get("/tiers/v1").header("origin", "https://example.com").send().await;
     assert_eq!(answer.status, 200, "{answer}");
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     let exposed = answer.header("access-control-expose-headers").unwrap_or_default().to_ascii_uppercase();
@@ -176,7 +175,8 @@ async fn a_body_of_another_type_is_415() {
 #[tokio::test]
 async fn parameters_of_the_content_type_are_welcome() {
     let body = json!({"address": Wallet::random().checksummed()}).to_string().into_bytes();
-    let answer = Appliance::shared().api().post("/faucet/v1").body("application/json; charset=utf-8", body).send().await;
+    let answer =
+        Appliance::shared().api().post("/faucet/v1").body("application/json; charset=utf-8", body).send().await;
     answer.is(200);
 }
 

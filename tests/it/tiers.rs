@@ -141,8 +141,7 @@ async fn a_downgrade_that_fits_refunds_the_rest_of_the_lease() {
     let left = body["allowance_remaining_usd_micros"].as_u64().expect("an amount");
     assert!((4_990_000..=5_000_000).contains(&left), "{body}");
     let organisation = api.organisation_of(&wallet).await;
-    let history =
-        api.get(&format!("/orgs/v1/{organisation}/billing/history")).wallet(&wallet).send().await.is(200);
+    let history = api.get(&format!("/orgs/v1/{organisation}/billing/history")).wallet(&wallet).send().await.is(200);
     let kinds: Vec<&str> =
         history["entries"].as_array().expect("entries").iter().filter_map(|entry| entry["kind"].as_str()).collect();
     assert!(kinds.contains(&"tier_refund") && kinds.contains(&"tier_downgrade"), "{kinds:?}");

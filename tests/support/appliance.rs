@@ -34,6 +34,7 @@ pub struct Plan {
     settings: Vec<(String, String)>,
     data_dir: Option<PathBuf>,
     listen: String,
+    config: Option<PathBuf>,
     user: Option<User>,
 }
 
@@ -54,6 +55,13 @@ impl Plan {
     #[must_use]
     pub fn listen(mut self, address: &str) -> Self {
         address.clone_into(&mut self.listen);
+        self
+    }
+
+    /// Reads this configuration file.
+    #[must_use]
+    pub fn config(mut self, file: &Path) -> Self {
+        self.config = Some(file.to_owned());
         self
     }
 
@@ -106,6 +114,9 @@ impl Plan {
         for (key, value) in &self.settings {
             command.args(["--set", &format!("{key}={value}")]);
         }
+        if let Some(file) = &self.config {
+            command.arg("--config").arg(file);
+        }
         if let Some(user) = &self.user {
             command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
         }
@@ -150,7 +161,7 @@ impl Appliance {
 
     /// A box as a user gets it.
     pub fn default_plan() -> Plan {
-        Plan { settings: Vec::new(), data_dir: None, listen: "127.0.0.1:0".to_owned(), user: None }
+        Plan { settings: Vec::new(), data_dir: None, listen: "127.0.0.1:0".to_owned(), config: None, user: None }
     }
 
     /// The box most tests share. Its admin list names [`Wallet::admin`].
@@ -200,13 +211,8 @@ impl Appliance {
             .append(true)
             .open(log_dir.join("stderr"))
             .expect("the log directory is writable");
-        let child = self
-            .plan
-            .command(&self.room.data_dir)
-            .stdout(stdout)
-            .stderr(stderr)
-            .spawn()
-            .expect("the binary starts");
+        let child =
+            self.plan.command(&self.room.data_dir).stdout(stdout).stderr(stderr).spawn().expect("the binary starts");
         process::guard(child.id());
         self.child = Some(child);
         let deadline = Instant::now() + BOOT_LIMIT;

@@ -40,13 +40,7 @@ impl Api {
     }
 
     pub fn call(&self, method: Method, path: &str) -> Call {
-        Call {
-            api: self.clone(),
-            method,
-            path: path.to_owned(),
-            headers: HeaderMap::new(),
-            body: None,
-        }
+        Call { api: self.clone(), method, path: path.to_owned(), headers: HeaderMap::new(), body: None }
     }
 
     pub fn get(&self, path: &str) -> Call {

@@ -101,10 +101,8 @@ pub fn status_field(pid: u32, field: &str) -> Option<String> {
 pub fn descendants(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut at = 0;
-    let parents: Vec<(u32, u32)> = all_pids()
-        .into_iter()
-        .filter_map(|pid| Some((pid, status_field(pid, "PPid")?.parse().ok()?)))
-        .collect();
+    let parents: Vec<(u32, u32)> =
+        all_pids().into_iter().filter_map(|pid| Some((pid, status_field(pid, "PPid")?.parse().ok()?))).collect();
     while at < found.len() {
         let parent = found[at];
         found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
@@ -135,9 +133,7 @@ pub fn listening_tcp_ports(pid: u32) -> Vec<u16> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
     let sockets: HashSet<String> = entries
         .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-        .filter_map(|target: PathBuf| {
-            Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
-        })
+        .filter_map(|target: PathBuf| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
         .collect();
     let mut ports = Vec::new();
     for table in ["tcp", "tcp6"] {

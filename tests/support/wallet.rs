@@ -53,8 +53,7 @@ impl Wallet {
 
     /// r ‖ s ‖ v with v 27 or 28 and a low s.
     pub fn sign(&self, digest: B256) -> [u8; 65] {
-        let (signature, recovery) =
-            self.key.sign_prehash_recoverable(digest.as_slice()).expect("a digest of 32 bytes");
+        let (signature, recovery) = self.key.sign_prehash_recoverable(digest.as_slice()).expect("a digest of 32 bytes");
         let mut bytes = [0; 65];
         bytes[..64].copy_from_slice(&signature.to_bytes());
         bytes[64] = 27 + recovery.to_byte();
@@ -108,10 +107,8 @@ impl SignIn {
     pub fn text(&self) -> String {
         let chain = self.chain_id.as_str().map_or_else(|| self.chain_id.to_string(), str::to_owned);
         let chain = chain.trim_start_matches("eip155:");
-        let mut text = format!(
-            "{} wants you to sign in with your Ethereum account:\n{}\n\n",
-            self.domain, self.address
-        );
+        let mut text =
+            format!("{} wants you to sign in with your Ethereum account:\n{}\n\n", self.domain, self.address);
         if let Some(statement) = &self.statement {
             text += &format!("{statement}\n");
         }
@@ -134,7 +131,8 @@ impl SignIn {
 
     /// The members of the header with the signature, in the order the SDK writes them.
     pub fn members(&self) -> Vec<(&'static str, Value)> {
-        let mut members = vec![("domain", Value::from(self.domain.as_str())), ("address", self.address.as_str().into())];
+        let mut members =
+            vec![("domain", Value::from(self.domain.as_str())), ("address", self.address.as_str().into())];
         if let Some(statement) = &self.statement {
             members.push(("statement", statement.as_str().into()));
         }
