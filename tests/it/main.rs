@@ -5,6 +5,7 @@ mod support;
 
 mod billing;
 mod boot;
+mod clients;
 mod durability;
 mod faucet;
 mod hostile_sql;
