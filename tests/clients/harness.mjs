@@ -20,13 +20,12 @@ export async function freshConfig() {
   delete process.env.RUN402_PROFILE;
 }
 
-/** A client with a new wallet. The wallet is read once, at the first paid request: fund it before. */
+/** A client with a new wallet. A client reads its balance once, at its first request: hence the fresh ones. */
 export async function newcomer({ funded = true } = {}) {
   await freshConfig();
-  const r = run402();
-  const { address } = await r.allowance.create();
-  if (funded) await r.allowance.faucet();
-  return { r, address };
+  const { address } = await run402().allowance.create();
+  if (funded) await run402().allowance.faucet();
+  return { r: run402(), address };
 }
 
 /** A client that has bought the prototype tier. */

@@ -138,7 +138,8 @@ async fn a_message_signed_without_a_statement_is_refused() {
 async fn fields_of_the_wrong_form_are_malformed_even_when_signed() {
     let api = Appliance::shared().api();
     let wallet = Wallet::random();
-    let spoils: [(&str, fn(&mut SignIn)); 8] = [
+    type Spoil = fn(&mut SignIn);
+    let spoils: [(&str, Spoil); 8] = [
         ("a numeric chain id", |message| message.chain_id = json!(84532)),
         ("a bare chain id", |message| message.chain_id = json!("84532")),
         ("a foreign namespace", |message| message.chain_id = json!("solana:84532")),

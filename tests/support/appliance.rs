@@ -67,7 +67,7 @@ impl Plan {
 
     /// Starts the process as this user; only root can.
     #[must_use]
-    pub fn as_user(mut self, user: User) -> Self {
+    pub fn started_by(mut self, user: User) -> Self {
         self.user = Some(user);
         self
     }
@@ -95,6 +95,12 @@ impl Plan {
         process::release(pid);
         assert!(status.is_some(), "it kept running instead of refusing: {output:?}");
         output
+    }
+
+    /// Starts it and does not wait for anything; for tests about the boot itself.
+    pub fn spawn(self) -> Child {
+        let data_dir = self.data_dir.as_deref().expect("a data directory that outlives the process");
+        self.command(data_dir).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts")
     }
 
     fn command(&self, data_dir: &Path) -> Command {

@@ -114,10 +114,6 @@ impl Call {
         format!("{}{}", self.api.base_url(), self.path)
     }
 
-    pub fn method(&self) -> &Method {
-        &self.method
-    }
-
     pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let asked = format!("{} {}", self.method, self.path);
         let mut request = self.api.client.request(self.method.clone(), self.url()).headers(self.headers);
