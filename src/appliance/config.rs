@@ -26,7 +26,13 @@ use crate::{
     edge::{HttpSettings, LogSettings},
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
-        billing::PriceSettings, orgs::LeaseSettings, status::OperatorSettings, tiers::TierSettings,
+        billing::PriceSettings,
+        orgs::LeaseSettings,
+        payments::{BillingSettings, FaucetSettings, PaymentSettings},
+        projects::{LimitSettings, ProjectSettings, RateSettings},
+        sql::SqlSettings,
+        status::OperatorSettings,
+        tiers::TierSettings,
     },
 };
 
@@ -62,6 +68,13 @@ pub struct Config {
     pub blobs: BlobSettings,
     pub tiers: TierSettings,
     pub prices: PriceSettings,
+    pub payments: PaymentSettings,
+    pub faucet: FaucetSettings,
+    pub billing: BillingSettings,
+    pub projects: ProjectSettings,
+    pub rate_limits: RateSettings,
+    pub limits: LimitSettings,
+    pub sql: SqlSettings,
 }
 
 impl Default for Config {
@@ -83,6 +96,13 @@ impl Default for Config {
             blobs: BlobSettings::default(),
             tiers: TierSettings::default(),
             prices: PriceSettings::default(),
+            payments: PaymentSettings::default(),
+            faucet: FaucetSettings::default(),
+            billing: BillingSettings::default(),
+            projects: ProjectSettings::default(),
+            rate_limits: RateSettings::default(),
+            limits: LimitSettings::default(),
+            sql: SqlSettings::default(),
         }
     }
 }
