@@ -33,7 +33,8 @@ create table idempotency_keys (
     request_digest  text not null,
     -- Null while the first request still runs.
     response_status integer,
-    response_body   jsonb,
+    -- Sealed: the answer of a provision holds keys.
+    response_body   bytea,
     created_at      timestamptz not null default now(),
     primary key (principal, method, path, key)
 );

@@ -3,6 +3,7 @@
 //! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql; status looks at all.
 
 pub mod billing;
+pub mod idempotency;
 pub mod identity;
 pub mod orgs;
 pub mod payments;
