@@ -197,6 +197,6 @@ fn stored_words_read_back() {
 
 #[test]
 fn grace_periods_are_the_contracts() {
-    let hours = |hours| SignedDuration::from_hours(hours * 24);
-    assert_eq!((FROZEN_AFTER, DORMANT_AFTER, PURGED_AFTER), (hours(14), hours(44), hours(104)));
+    let days = |days: i64| SignedDuration::from_hours(days * 24);
+    assert_eq!((FROZEN_AFTER, DORMANT_AFTER, PURGED_AFTER), (days(14), days(44), days(104)));
 }
