@@ -9,4 +9,5 @@ pub mod orgs;
 pub mod payments;
 pub mod projects;
 pub mod sql;
+pub mod status;
 pub mod tiers;

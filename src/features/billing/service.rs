@@ -150,7 +150,7 @@ pub(super) fn adjustment(amount: i64) -> ApiResult<(Direction, UsdMicros)> {
 
 fn adjustment_metadata(admin: &Admin, note: Option<&str>) -> ApiResult<Value> {
     let mut metadata = Map::new();
-    metadata.insert("admin".into(), admin.name.clone().into());
+    metadata.insert("admin".into(), admin.to_string().into());
     if let Some(note) = note.map(str::trim).filter(|note| !note.is_empty()) {
         if note.chars().count() > MAX_NOTE_CHARS || note.contains('\0') {
             return Err(ApiError::validation(
