@@ -17,7 +17,6 @@
 mod background;
 mod databases;
 mod extract;
-mod inventory;
 mod listing;
 mod metering;
 mod names;
