@@ -22,6 +22,9 @@ pub(super) const VERSION: &str = env!("RUN402_POSTGRES_VERSION");
 /// differently.
 const EDITION: &str = concat!(env!("RUN402_POSTGRES_VERSION"), "-", env!("RUN402_POSTGRES_KEY"));
 
+const CLUSTER_PREFIX: &str = "cluster-";
+const SYNC_WORKERS: usize = 8;
+
 /// `18`: data directories of one major version are interchangeable.
 pub(super) fn major() -> &'static str {
     VERSION.split_once('.').map_or(VERSION, |(major, _)| major)
@@ -46,9 +49,9 @@ pub(super) fn unpack(settings: &ClusterSettings, data_dir: &Path) -> Result<Plac
         .create(data_dir)
         .map_err(StartError::file("creating the data directory", data_dir))?;
     let data_dir = fs::canonicalize(data_dir).map_err(StartError::file("opening the data directory", data_dir))?;
+    refuse_other_majors(&data_dir)?;
     let installs = settings.install_dir.clone().unwrap_or_else(|| data_dir.join("postgres"));
-    let places =
-        Places { install: installs.join(EDITION), cluster: data_dir.join(format!("cluster-{}", major())), data_dir };
+    let places = Places { install: installs.join(EDITION), cluster: data_dir.join(cluster_name()), data_dir };
     // Each is about half of the work of a first start.
     thread::scope(|scope| {
         let cluster = scope.spawn(|| unpack_cluster(&places.cluster));
@@ -86,9 +89,8 @@ fn unpack_cluster(cluster: &Path) -> Result<(), StartError> {
     let _ = fs::remove_dir_all(&aside);
     private_directory(&aside)?;
     unpack_archive(CLUSTER, &aside).map_err(failed())?;
-    // One call for a thousand files. Renaming first could leave a whole-looking directory of empty files.
-    let directory = fs::File::open(&aside).map_err(failed())?;
-    nix::unistd::syncfs(&directory).map_err(|errno| failed()(errno.into()))?;
+    // Renaming first could leave a whole-looking directory of empty files.
+    sync_tree(&aside).map_err(failed())?;
     fs::rename(&aside, cluster).map_err(failed())?;
     let parent = cluster.parent().unwrap_or(Path::new("/"));
     fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed())
@@ -98,6 +100,28 @@ fn unpack_archive(archive: &[u8], destination: &Path) -> io::Result<()> {
     let mut tar = tar::Archive::new(zstd::stream::read::Decoder::with_buffer(archive)?);
     tar.set_preserve_mtime(false);
     tar.unpack(destination)
+}
+
+/// Syncs a thousand files, several at a time so that they share the journal's commits. (`syncfs` is one call,
+/// but waits for whatever else the machine has yet to write.)
+fn sync_tree(root: &Path) -> io::Result<()> {
+    let mut paths = vec![root.to_owned()];
+    let mut next = 0;
+    while let Some(path) = paths.get(next).cloned() {
+        next += 1;
+        if path.is_dir() {
+            for entry in fs::read_dir(path)? {
+                paths.push(entry?.path());
+            }
+        }
+    }
+    thread::scope(|scope| {
+        let workers: Vec<_> = paths
+            .chunks(paths.len().div_ceil(SYNC_WORKERS))
+            .map(|paths| scope.spawn(|| paths.iter().try_for_each(|path| fs::File::open(path)?.sync_all())))
+            .collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Err(io::Error::other("a worker crashed"))))
+    })
 }
 
 /// A sibling no other process uses.
@@ -117,14 +141,16 @@ pub(super) fn forget_older_installs(settings: &ClusterSettings, places: &Places)
     let ours = format!("{}.", major());
     for entry in places.install.parent().map(fs::read_dir).into_iter().flatten().flatten().flatten() {
         let name = entry.file_name();
-        if name.to_string_lossy().starts_with(&ours) && name != EDITION {
-            if let Err(error) = fs::remove_dir_all(entry.path()) {
-                tracing::warn!(path = %entry.path().display(), %error, "an old database server could not be removed");
-            }
+        if !name.to_string_lossy().starts_with(&ours) || name == EDITION {
+            continue;
+        }
+        if let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "an old database server could not be removed");
         }
     }
 }
 
+/// The data must be of our major version, also if its directory was renamed.
 fn check_version(cluster: &Path) -> Result<(), StartError> {
     let path = cluster.join("PG_VERSION");
     let found = fs::read_to_string(&path).map_err(StartError::file("reading", &path))?;
@@ -132,6 +158,23 @@ fn check_version(cluster: &Path) -> Result<(), StartError> {
         return Ok(());
     }
     Err(StartError::WrongVersion { path: cluster.into(), found: found.trim().into(), ours: VERSION })
+}
+
+/// A box that has data of another major version only must not come up empty beside it.
+fn refuse_other_majors(data_dir: &Path) -> Result<(), StartError> {
+    if data_dir.join(cluster_name()).exists() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(data_dir).map_err(StartError::file("reading", data_dir))?;
+    let other = entries.flatten().map(|entry| entry.path()).find(|path| {
+        let named = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(CLUSTER_PREFIX));
+        named && path.join("PG_VERSION").exists() && path.extension().is_none()
+    });
+    other.map_or(Ok(()), |path| check_version(&path))
+}
+
+fn cluster_name() -> String {
+    format!("{CLUSTER_PREFIX}{}", major())
 }
 
 /// Creates a directory only we can enter, or makes an existing one so.

@@ -9,7 +9,10 @@ use std::{
     ffi::OsString,
     fs,
     io::{self, BufRead, BufReader, Read},
-    os::unix::process::CommandExt,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -110,10 +113,15 @@ fn dynamic_shared_memory() -> &'static str {
 
 /// The setting is a comma-separated list whose entries may be quoted like identifiers.
 fn quoted_in_list(path: &Path) -> OsString {
-    let mut quoted = OsString::from("\"");
-    quoted.push(path.as_os_str());
-    quoted.push("\"");
-    quoted
+    let mut quoted = vec![b'"'];
+    for &byte in path.as_os_str().as_bytes() {
+        if byte == b'"' {
+            quoted.push(b'"');
+        }
+        quoted.push(byte);
+    }
+    quoted.push(b'"');
+    OsString::from_vec(quoted)
 }
 
 /// A started server. Dropping it asks the server to shut down, without waiting.
@@ -355,14 +363,14 @@ mod tests {
 
     #[test]
     fn durability_and_isolation_are_not_settings() {
-        let parameters = parameters(&ClusterSettings::default(), Path::new("/data/a,b/run"));
+        let parameters = parameters(&ClusterSettings::default(), Path::new("/data/a,\"b/run"));
         let value = |name: &str| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
         for (name, expected) in [
             ("fsync", "on"),
             ("synchronous_commit", "on"),
             ("full_page_writes", "on"),
             ("listen_addresses", ""),
-            ("unix_socket_directories", "\"/data/a,b/run\""),
+            ("unix_socket_directories", "\"/data/a,\"\"b/run\""),
         ] {
             assert_eq!(value(name), Some(expected.into()), "{name}");
         }

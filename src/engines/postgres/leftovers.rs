@@ -31,7 +31,7 @@ const FORCED_STOP: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
 
 #[derive(Debug, PartialEq, Eq)]
-struct Process {
+pub(super) struct Process {
     pid: i32,
     parent: i32,
 }
@@ -69,26 +69,29 @@ fn stop_orphans(cluster: &Path) -> Result<(), StartError> {
                     tell(process.pid, Signal::SIGQUIT);
                 }
             }
-        } else if let Some(postmaster) = postmaster(&left) {
-            if asked.insert(postmaster) {
-                tracing::warn!(pid = postmaster, "stopping a database server that an earlier run left behind");
-                tell(postmaster, Signal::SIGINT);
-            }
+        } else if let Some(postmaster) = postmaster(&left, named_in_pid_file(cluster))
+            && asked.insert(postmaster)
+        {
+            tracing::warn!(pid = postmaster, "stopping a database server that an earlier run left behind");
+            tell(postmaster, Signal::SIGINT);
         }
         thread::sleep(POLL);
     }
 }
 
-/// The process whose children the others are. Children whose postmaster is dead have no common head and are
-/// left alone: they notice and leave. The only one left may pass for a postmaster; to it SIGINT means "cancel
-/// your query", which is right too.
-fn postmaster(processes: &[Process]) -> Option<i32> {
-    let pids: HashSet<i32> = processes.iter().map(|process| process.pid).collect();
-    let mut heads = processes.iter().filter(|process| !pids.contains(&process.parent));
-    match (heads.next(), heads.next()) {
-        (Some(head), None) => Some(head.pid),
-        _ => None,
-    }
+/// The process that may be asked for a clean shutdown. It must be the head of the family *and* the one the
+/// pid file names: to a child whose postmaster is dead the same signal means something else (the checkpointer
+/// would write a checkpoint of memory that nobody vouches for). Such children notice and leave.
+fn postmaster(processes: &[Process], named: Option<i32>) -> Option<i32> {
+    let present = |pid: i32| processes.iter().any(|process| process.pid == pid);
+    let named = named.filter(|pid| present(*pid))?;
+    // A stranger's number in the file cannot be the head of this family.
+    let head = processes.iter().all(|process| process.pid == named || present(process.parent));
+    head.then_some(named)
+}
+
+fn named_in_pid_file(cluster: &Path) -> Option<i32> {
+    fs::read_to_string(cluster.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()
 }
 
 fn tell(pid: i32, signal: Signal) {
@@ -98,7 +101,7 @@ fn tell(pid: i32, signal: Signal) {
 }
 
 /// Live processes named `postgres` whose working directory is `cluster`.
-fn servers_in(cluster: &Path) -> io::Result<Vec<Process>> {
+pub(super) fn servers_in(cluster: &Path) -> io::Result<Vec<Process>> {
     let wanted = match fs::metadata(cluster) {
         Ok(found) => (found.dev(), found.ino()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -147,10 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn the_postmaster_is_the_one_head_of_the_family() {
+    fn only_a_live_postmaster_is_asked_to_shut_down() {
         let process = |pid, parent| Process { pid, parent };
-        assert_eq!(postmaster(&[process(11, 10), process(10, 1), process(12, 10)]), Some(10));
-        assert_eq!(postmaster(&[process(11, 1), process(12, 1)]), None, "orphaned children have no head");
+        let family = [process(11, 10), process(10, 1), process(12, 10)];
+        assert_eq!(postmaster(&family, Some(10)), Some(10));
+        assert_eq!(postmaster(&family, None), None, "no pid file");
+        assert_eq!(postmaster(&family, Some(99)), None, "somebody else's pid file");
+        let orphans = [process(11, 1)];
+        assert_eq!(postmaster(&orphans, Some(10)), None, "its postmaster is dead");
     }
 
     #[test]

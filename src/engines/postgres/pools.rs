@@ -14,7 +14,7 @@ use std::{
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -51,8 +51,7 @@ pub(super) struct Pools {
     settings: ClusterSettings,
     state: watch::Receiver<ServerState>,
     budget: Arc<Semaphore>,
-    /// Requests waiting for the budget. Whoever returns a connection while this is not zero gives it up.
-    waiting: AtomicUsize,
+    queue: BudgetQueue,
     pools: RwLock<HashMap<Login, Arc<LoginPool>>>,
     epoch: Instant,
 }
@@ -96,7 +95,7 @@ impl Pools {
             settings: settings.clone(),
             state,
             budget: Arc::new(Semaphore::new(settings.pool_budget)),
-            waiting: AtomicUsize::new(0),
+            queue: BudgetQueue::default(),
             pools: RwLock::default(),
             epoch: Instant::now(),
         })
@@ -200,7 +199,6 @@ impl Pools {
     fn check_ready(&self) -> Result<(), DatabaseError> {
         let reason = match *self.state.borrow() {
             ServerState::Ready => return Ok(()),
-            ServerState::Starting => "the server is starting",
             ServerState::Restarting => "the server is restarting",
             ServerState::Failed => "the server cannot be started",
             ServerState::Stopped => "the server is stopped",
@@ -265,23 +263,35 @@ impl Pools {
         }
         // Announce first, then look for an idle connection: a connection returned before the announcement
         // is found here, one returned later is given up by its `Relief`.
-        let _waiting = Waiting::announce(&self.waiting);
-        self.evict_one();
+        let _waiting = self.queue.join();
+        self.relieve();
         Arc::clone(&self.budget).acquire_owned().await.map_err(|_| exhausted())
     }
 
-    /// Closes the idle connection of the pool that was used least recently.
-    fn evict_one(&self) {
-        let mut pools = self.all();
-        pools.sort_by_key(|pool| pool.last_used.load(Ordering::Relaxed));
-        for pool in pools {
-            let mut spared = true;
-            // The front of the queue is the longest idle.
-            let closed = pool.connections.retain(|_, _| !std::mem::take(&mut spared));
-            if !closed.removed.is_empty() {
-                return;
-            }
+    /// Closes one idle connection if a request waits for the budget and none has been closed for it yet.
+    fn relieve(&self) {
+        if self.queue.promise() && !self.evict_one() {
+            self.queue.break_promise();
         }
+    }
+
+    /// Closes the longest idle connection of the least recently used pool that has one.
+    fn evict_one(&self) -> bool {
+        // The budget bounds the number of pools that have connections.
+        let mut pools = self.all();
+        pools.retain(|pool| pool.connections.status().size > 0);
+        pools.sort_by_key(|pool| pool.last_used.load(Ordering::Relaxed));
+        pools.into_iter().any(|pool| {
+            let mut found = false;
+            // The front of the queue comes first and has been idle longest. Dead connections go as well, but
+            // hold no permit any more.
+            pool.connections.retain(|client, _| {
+                let close = client.is_closed() || !found;
+                found |= !client.is_closed();
+                !close
+            });
+            found
+        })
     }
 }
 
@@ -309,18 +319,50 @@ async fn log_in(
     Ok(ClientWrapper::new(client, driver))
 }
 
-struct Waiting<'a>(&'a AtomicUsize);
+/// The requests that wait for the budget. A closed connection frees its permit a little later, so what has
+/// been closed for them is counted: otherwise every connection returned meanwhile would be closed too.
+#[derive(Default)]
+struct BudgetQueue {
+    /// Read without the lock whenever a connection is returned.
+    waiting: AtomicUsize,
+    /// At most one connection per waiting request.
+    promised: Mutex<usize>,
+}
 
-impl<'a> Waiting<'a> {
-    fn announce(counter: &'a AtomicUsize) -> Self {
-        counter.fetch_add(1, Ordering::SeqCst);
-        Self(counter)
+/// A place in the queue.
+struct Waiting<'a>(&'a BudgetQueue);
+
+impl BudgetQueue {
+    fn join(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Waiting(self)
+    }
+
+    /// Whether one more connection should be closed; if so, that is now expected to happen.
+    fn promise(&self) -> bool {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let mut promised = self.promised();
+        let needed = *promised < self.waiting.load(Ordering::SeqCst);
+        *promised += usize::from(needed);
+        needed
+    }
+
+    fn break_promise(&self) {
+        let mut promised = self.promised();
+        *promised = promised.saturating_sub(1);
+    }
+
+    fn promised(&self) -> MutexGuard<'_, usize> {
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.break_promise();
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -342,9 +384,7 @@ impl Manager for LoginManager {
 
 impl Drop for Relief {
     fn drop(&mut self) {
-        if self.0.waiting.load(Ordering::SeqCst) > 0 {
-            self.0.evict_one();
-        }
+        self.0.relieve();
     }
 }
 

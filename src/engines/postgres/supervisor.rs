@@ -37,11 +37,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Restarts in a row after which the state says `Failed`. They go on: a full disk may be freed.
 const PATIENCE: u32 = 5;
 
-/// How the server is doing.
+/// How the server is doing. There is no state before `Ready`: a cluster exists once it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerState {
-    /// First start, crash recovery included.
-    Starting,
     /// Accepts connections.
     Ready,
     /// It died and is being started again.
@@ -142,6 +140,15 @@ impl Launcher {
         self.socket_dir.clear()?;
         self.launch().await
     }
+
+    /// After a launch was broken off: waits for what it started, which has been told to shut down.
+    async fn abandon(&self) {
+        let cluster = self.places.cluster.clone();
+        let cleared = timeout(CLEAN_STOP, blocking(move || leftovers::clear(&cluster))).await;
+        if !matches!(cleared, Ok(Ok(()))) {
+            tracing::error!("the database server was still starting and did not stop");
+        }
+    }
 }
 
 /// Returns once the server accepts a login.
@@ -195,7 +202,10 @@ impl Keeper {
             }
             server = tokio::select! {
                 server = self.restart(&mut failures) => Some(server),
-                () = stop.cancelled() => None,
+                () = stop.cancelled() => {
+                    self.launcher.abandon().await;
+                    None
+                }
             };
         }
         self.launcher.socket_dir.remove();

@@ -53,14 +53,20 @@ pub(crate) fn settings() -> ClusterSettings {
     }
 }
 
-/// A data directory that goes away with the test.
+/// A data directory that goes away with the test. In memory where that is possible: the tests kill processes,
+/// not machines, and a disk busy with a build would make them slow.
 pub(crate) struct TestBox {
     pub directory: tempfile::TempDir,
 }
 
 impl TestBox {
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::Builder::new().prefix("r402-").tempdir().unwrap() }
+        let named = || {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix("r402-");
+            builder
+        };
+        Self { directory: named().tempdir_in("/dev/shm").or_else(|_| named().tempdir()).unwrap() }
     }
 
     pub(crate) fn path(&self) -> PathBuf {

@@ -195,15 +195,65 @@ fn an_unreaped_orphan_does_not_block_a_start() {
 }
 
 #[test]
-fn the_server_shuts_down_when_the_thread_that_started_it_ends() {
+fn dropping_the_last_handle_shuts_the_server_down() {
     as_ordinary_user(|| async {
         let home = TestBox::new();
         let cluster = home.start().await;
         let pid = cluster.pid().unwrap();
-        // Stands for our death: the handles go, nobody waits.
         drop(cluster);
         eventually("the server is gone", async || !alive(pid)).await;
         assert!(!home.path().join("cluster-18/postmaster.pid").exists(), "it shut down cleanly");
+    });
+}
+
+/// In the process that is to be killed: the data directory to start a server on.
+const VICTIM: &str = "RUN402_TEST_VICTIM";
+
+#[test]
+fn killing_us_shuts_the_server_down_cleanly() {
+    as_ordinary_user(|| async {
+        if let Some(data) = std::env::var_os(VICTIM) {
+            let cluster = Cluster::start(settings(), Path::new(&data)).await.unwrap();
+            fs::write(Path::new(&data).join("pid"), cluster.pid().unwrap().to_string()).unwrap();
+            return std::future::pending().await;
+        }
+        let home = TestBox::new();
+        let mut us = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "engines::postgres::tests::killing_us_shuts_the_server_down_cleanly"])
+            .env(VICTIM, home.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut pid = 0;
+        eventually("the server is ready", async || {
+            let text = fs::read_to_string(home.path().join("pid")).unwrap_or_default();
+            text.parse().map(|found| pid = found).is_ok()
+        })
+        .await;
+        assert!(alive(pid));
+        us.kill().unwrap();
+        us.wait().unwrap();
+        eventually("the server is gone", async || !alive(pid)).await;
+        assert!(!home.path().join("cluster-18/postmaster.pid").exists(), "it shut down cleanly");
+        let cluster = home.start().await;
+        cluster.ping().await.unwrap();
+        cluster.stop().await;
+    });
+}
+
+#[test]
+fn stopping_while_the_server_restarts_leaves_nothing_running() {
+    as_ordinary_user(|| async {
+        let home = TestBox::new();
+        let cluster = home.start().await;
+        let mut state = cluster.state();
+        kill(Pid::from_raw(cluster.pid().unwrap()), Signal::SIGKILL).unwrap();
+        state.wait_for(|state| *state == ServerState::Restarting).await.unwrap();
+        // Somewhere between the fork and the end of recovery.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        cluster.stop().await;
+        assert_eq!(leftovers::servers_in(&home.path().join("cluster-18")).unwrap(), []);
+        assert_eq!(*cluster.state().borrow(), ServerState::Stopped);
     });
 }
 
@@ -226,6 +276,18 @@ fn a_data_directory_of_another_major_version_is_refused() {
         fs::write(home.path().join("cluster-18/PG_VERSION"), "17\n").unwrap();
         let error = Cluster::start(settings(), &home.path()).await.err().unwrap().to_string();
         assert!(error.contains("Postgres 17"), "{error}");
+    });
+}
+
+#[test]
+fn a_box_upgraded_past_its_major_version_does_not_start_empty() {
+    as_ordinary_user(|| async {
+        let home = TestBox::new();
+        fs::create_dir_all(home.path().join("cluster-17")).unwrap();
+        fs::write(home.path().join("cluster-17/PG_VERSION"), "17\n").unwrap();
+        let error = Cluster::start(settings(), &home.path()).await.err().unwrap().to_string();
+        assert!(error.contains("Postgres 17"), "{error}");
+        assert!(!home.path().join("cluster-18").exists());
     });
 }
 
