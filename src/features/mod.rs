@@ -3,9 +3,11 @@
 //! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql; status looks at all.
 
 pub mod billing;
+pub mod idempotency;
 pub mod identity;
 pub mod orgs;
 pub mod payments;
 pub mod projects;
 pub mod sql;
+pub mod status;
 pub mod tiers;
