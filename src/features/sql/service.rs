@@ -91,8 +91,12 @@ impl Sql {
     /// # Errors
     /// 503 `SERVICE_UNAVAILABLE`; 500.
     pub async fn schema(&self, project: &Project) -> ApiResult<SchemaDocument> {
-        let mut platform = self.projects.platform_session(project).await?;
-        introspect(&mut platform, &project.slot.to_string()).await.map_err(|error| match error {
+        let mut owner = self.projects.owner_session(project).await?;
+        let document = introspect(&mut owner, &project.slot.to_string()).await;
+        if document.is_err() || store::clean_session(&owner).await.is_err() {
+            owner.discard();
+        }
+        document.map_err(|error| match error {
             IntrospectError::Database(error) => error.into(),
             error @ IntrospectError::Document(_) => ApiError::internal(error),
         })

@@ -514,8 +514,8 @@ fn a_call_nobody_waits_for_is_stopped_and_rolled_back() {
 fn the_schema_document_describes_tables_as_users_wrote_them() {
     as_ordinary_user(|| async {
         let box_ = Fixture::new().await;
-        let mut platform = box_.platform().await;
-        let empty = introspect(&mut platform, "p0001").await.unwrap();
+        let mut owner = box_.owner().await;
+        let empty = introspect(&mut owner, "p0001").await.unwrap();
         assert_eq!(json!(empty), json!({"schema": "p0001", "tables": []}));
         box_.rows(
             "create type mood as enum ('ok');
@@ -532,7 +532,7 @@ fn the_schema_document_describes_tables_as_users_wrote_them() {
              create view v as select 1;",
         )
         .await;
-        let document = json!(introspect(&mut platform, "p0001").await.unwrap());
+        let document = json!(introspect(&mut owner, "p0001").await.unwrap());
         assert_eq!(document["tables"][0]["name"], "Part");
         let part = &document["tables"][0]["constraints"][0];
         assert_eq!(part["type"], "FOREIGN KEY");
@@ -568,7 +568,7 @@ fn the_schema_document_describes_tables_as_users_wrote_them() {
             ])
         );
         box_.rows("analyze items").await;
-        let document = json!(introspect(&mut platform, "p0001").await.unwrap());
+        let document = json!(introspect(&mut owner, "p0001").await.unwrap());
         assert_eq!(document["tables"][1]["row_estimate"], 0);
     });
 }
