@@ -101,10 +101,7 @@ impl App {
     pub async fn flush(&self) {}
 
     pub fn router(&self, config: &Config) -> Router {
-        let api = OpenApiRouter::new()
-            .merge(status::router())
-            .merge(orgs::router())
-            .merge(billing::router());
+        let api = OpenApiRouter::new().merge(status::router()).merge(orgs::router()).merge(billing::router());
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }
 }
