@@ -25,7 +25,15 @@ use crate::{
     common::WalletAddress,
     edge::{HttpSettings, LogSettings},
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
-    features::{billing::PriceSettings, orgs::LeaseSettings, status::OperatorSettings, tiers::TierSettings},
+    features::{
+        billing::PriceSettings,
+        orgs::LeaseSettings,
+        payments::{BillingSettings, FaucetSettings, PaymentSettings},
+        projects::{LimitSettings, ProjectSettings, RateSettings},
+        sql::SqlSettings,
+        status::OperatorSettings,
+        tiers::TierSettings,
+    },
 };
 
 const ENV_PREFIX: &str = "RUN402_";
@@ -60,6 +68,13 @@ pub struct Config {
     pub blobs: BlobSettings,
     pub tiers: TierSettings,
     pub prices: PriceSettings,
+    pub payments: PaymentSettings,
+    pub faucet: FaucetSettings,
+    pub billing: BillingSettings,
+    pub projects: ProjectSettings,
+    pub rate_limits: RateSettings,
+    pub limits: LimitSettings,
+    pub sql: SqlSettings,
 }
 
 impl Default for Config {
@@ -81,6 +96,13 @@ impl Default for Config {
             blobs: BlobSettings::default(),
             tiers: TierSettings::default(),
             prices: PriceSettings::default(),
+            payments: PaymentSettings::default(),
+            faucet: FaucetSettings::default(),
+            billing: BillingSettings::default(),
+            projects: ProjectSettings::default(),
+            rate_limits: RateSettings::default(),
+            limits: LimitSettings::default(),
+            sql: SqlSettings::default(),
         }
     }
 }
@@ -149,8 +171,9 @@ impl Config {
             }
         }
         for pair in &overrides.set {
-            let (key, value) =
-                pair.split_once('=').ok_or_else(|| BootError::new(format!("--set {pair}: write it as key=value.")))?;
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| BootError::new(format!("--set {pair}: write it as key=value.")))?;
             insert(&mut above_file, key.trim(), value.trim())
                 .map_err(|error| BootError::new(format!("--set {pair}: {error}")))?;
         }
@@ -165,10 +188,9 @@ impl Config {
 
     fn validate(&self) -> Result<(), BootError> {
         let domain_ok = !self.domain.is_empty()
-            && self
-                .domain
-                .split('.')
-                .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+            && self.domain.split('.').all(|label| {
+                !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            });
         if !domain_ok {
             return Err(BootError::new(format!("domain: {:?} is not a domain name.", self.domain)));
         }
@@ -199,7 +221,9 @@ fn default_data_dir() -> PathBuf {
         return PathBuf::from("/var/lib/run402");
     }
     let home = env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    env::var_os("XDG_DATA_HOME").map_or_else(|| home.join(".local/share"), PathBuf::from).join("run402")
+    env::var_os("XDG_DATA_HOME")
+        .map_or_else(|| home.join(".local/share"), PathBuf::from)
+        .join("run402")
 }
 
 /// Reads the named file, or `run402.toml` in the data directory if there is one.

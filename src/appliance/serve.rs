@@ -106,8 +106,7 @@ async fn boot_and_run(
     if time::timeout(BACKGROUND_GRACE, tasks.wait()).await.is_err() {
         tracing::debug!("background work was cut off; it resumes at the next start");
     }
-    app.flush().await;
-    drop(app);
+    app.stop().await;
     engines.stop().await;
     tracing::info!("stopped");
     Ok(())

@@ -22,6 +22,7 @@ pub(super) const VERSION: &str = env!("RUN402_POSTGRES_VERSION");
 /// differently.
 const EDITION: &str = concat!(env!("RUN402_POSTGRES_VERSION"), "-", env!("RUN402_POSTGRES_KEY"));
 
+const CLUSTER_PREFIX: &str = "cluster-";
 const SYNC_WORKERS: usize = 8;
 
 /// `18`: data directories of one major version are interchangeable.
@@ -48,9 +49,9 @@ pub(super) fn unpack(settings: &ClusterSettings, data_dir: &Path) -> Result<Plac
         .create(data_dir)
         .map_err(StartError::file("creating the data directory", data_dir))?;
     let data_dir = fs::canonicalize(data_dir).map_err(StartError::file("opening the data directory", data_dir))?;
+    refuse_other_majors(&data_dir)?;
     let installs = settings.install_dir.clone().unwrap_or_else(|| data_dir.join("postgres"));
-    let places =
-        Places { install: installs.join(EDITION), cluster: data_dir.join(format!("cluster-{}", major())), data_dir };
+    let places = Places { install: installs.join(EDITION), cluster: data_dir.join(cluster_name()), data_dir };
     // Each is about half of the work of a first start.
     thread::scope(|scope| {
         let cluster = scope.spawn(|| unpack_cluster(&places.cluster));
@@ -149,6 +150,7 @@ pub(super) fn forget_older_installs(settings: &ClusterSettings, places: &Places)
     }
 }
 
+/// The data must be of our major version, also if its directory was renamed.
 fn check_version(cluster: &Path) -> Result<(), StartError> {
     let path = cluster.join("PG_VERSION");
     let found = fs::read_to_string(&path).map_err(StartError::file("reading", &path))?;
@@ -156,6 +158,23 @@ fn check_version(cluster: &Path) -> Result<(), StartError> {
         return Ok(());
     }
     Err(StartError::WrongVersion { path: cluster.into(), found: found.trim().into(), ours: VERSION })
+}
+
+/// A box that has data of another major version only must not come up empty beside it.
+fn refuse_other_majors(data_dir: &Path) -> Result<(), StartError> {
+    if data_dir.join(cluster_name()).exists() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(data_dir).map_err(StartError::file("reading", data_dir))?;
+    let other = entries.flatten().map(|entry| entry.path()).find(|path| {
+        let named = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(CLUSTER_PREFIX));
+        named && path.join("PG_VERSION").exists() && path.extension().is_none()
+    });
+    other.map_or(Ok(()), |path| check_version(&path))
+}
+
+fn cluster_name() -> String {
+    format!("{CLUSTER_PREFIX}{}", major())
 }
 
 /// Creates a directory only we can enter, or makes an existing one so.

@@ -79,7 +79,7 @@ fn stop_orphans(cluster: &Path) -> Result<(), StartError> {
     }
 }
 
-/// The process that may be asked for a clean shutdown. It must be the parent of the others *and* the one the
+/// The process that may be asked for a clean shutdown. It must be the head of the family *and* the one the
 /// pid file names: to a child whose postmaster is dead the same signal means something else (the checkpointer
 /// would write a checkpoint of memory that nobody vouches for). Such children notice and leave.
 fn postmaster(processes: &[Process], named: Option<i32>) -> Option<i32> {

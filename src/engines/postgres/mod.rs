@@ -49,7 +49,7 @@ mod tests;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -105,6 +105,7 @@ impl Cluster {
     /// Starts the server on the data directory, which is created on first use, and waits until it accepts
     /// connections. Takes about 60 ms, a second on first use, longer after a crash.
     pub async fn start(settings: ClusterSettings, data_dir: &Path) -> Result<Self, StartError> {
+        let started = Instant::now();
         settings.check()?;
         if nix::unistd::geteuid().is_root() {
             return Err(StartError::Root);
@@ -115,6 +116,8 @@ impl Cluster {
         let pools = Pools::new(&socket_dir, &settings, supervisor.state());
         tokio::spawn(Pools::sweep(Arc::downgrade(&pools), settings.idle_timeout()));
         let cluster = Self { supervisor: Arc::new(supervisor), pools, places: Arc::new(places.clone()) };
+        let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(pid = cluster.pid(), version = bundle::VERSION, millis, "the database server is ready");
         tokio::task::spawn_blocking(move || bundle::forget_older_installs(&settings, &places));
         Ok(cluster)
     }

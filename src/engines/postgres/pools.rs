@@ -199,7 +199,6 @@ impl Pools {
     fn check_ready(&self) -> Result<(), DatabaseError> {
         let reason = match *self.state.borrow() {
             ServerState::Ready => return Ok(()),
-            ServerState::Starting => "the server is starting",
             ServerState::Restarting => "the server is restarting",
             ServerState::Failed => "the server cannot be started",
             ServerState::Stopped => "the server is stopped",

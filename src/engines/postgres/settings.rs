@@ -57,6 +57,8 @@ impl ClusterSettings {
                 self.max_connections >= self.pool_budget.saturating_add(RESERVED_CONNECTIONS),
                 "max_connections must exceed pool_budget by at least 8",
             ),
+            (self.acquire_timeout_seconds >= 1, "acquire_timeout_seconds must be at least 1"),
+            (self.start_timeout_seconds >= 1, "start_timeout_seconds must be at least 1"),
             (self.max_connections <= 10_000, "max_connections must be at most 10000"),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {

@@ -37,11 +37,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Restarts in a row after which the state says `Failed`. They go on: a full disk may be freed.
 const PATIENCE: u32 = 5;
 
-/// How the server is doing.
+/// How the server is doing. There is no state before `Ready`: a cluster exists once it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerState {
-    /// First start, crash recovery included.
-    Starting,
     /// Accepts connections.
     Ready,
     /// It died and is being started again.

@@ -280,6 +280,18 @@ fn a_data_directory_of_another_major_version_is_refused() {
 }
 
 #[test]
+fn a_box_upgraded_past_its_major_version_does_not_start_empty() {
+    as_ordinary_user(|| async {
+        let home = TestBox::new();
+        fs::create_dir_all(home.path().join("cluster-17")).unwrap();
+        fs::write(home.path().join("cluster-17/PG_VERSION"), "17\n").unwrap();
+        let error = Cluster::start(settings(), &home.path()).await.err().unwrap().to_string();
+        assert!(error.contains("Postgres 17"), "{error}");
+        assert!(!home.path().join("cluster-18").exists());
+    });
+}
+
+#[test]
 fn a_second_start_unpacks_nothing_again() {
     as_ordinary_user(|| async {
         let home = TestBox::new();
