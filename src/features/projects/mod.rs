@@ -17,6 +17,7 @@
 mod background;
 mod databases;
 mod extract;
+mod inventory;
 mod listing;
 mod metering;
 mod names;
