@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Project, Projects, names,
+    Project, Projects,
     registry::Live,
     store::{self, ListKey},
     types::{
@@ -80,8 +80,7 @@ impl Projects {
         })
     }
 
-    pub(super) async fn rename(&self, wallet: WalletAddress, id: &str, name: &str) -> ApiResult<Renamed> {
-        let name = names::valid_name(name)?;
+    pub(super) async fn rename(&self, wallet: WalletAddress, id: &str, name: String) -> ApiResult<Renamed> {
         let (row, organisation) = self.authorised(wallet, id, Action::ProjectWrite).await?;
         self.orgs.gate(&organisation, Gate::ControlPlane)?;
         if store::rename(&self.control.get().await?, &row.id, &name).await? {
