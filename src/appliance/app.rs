@@ -117,13 +117,8 @@ impl App {
             },
         );
         let payments = Arc::new(payments.map_err(refuse)?);
-        let tiers = Arc::new(Tiers::new(
-            database.clone(),
-            clock.clone(),
-            Arc::clone(&orgs),
-            Arc::clone(&payments),
-            catalogue,
-        ));
+        let tiers =
+            Arc::new(Tiers::new(database.clone(), clock.clone(), Arc::clone(&orgs), Arc::clone(&payments), catalogue));
         let projects = Arc::new(Projects::new(projects::Dependencies {
             control: database.clone(),
             cluster: engines.cluster.clone(),
@@ -192,6 +187,7 @@ impl App {
             if let Err(error) = self.idempotency.sweep().await {
                 tracing::warn!(%error, "cannot forget old idempotency keys yet");
             }
+            self.payments.shrink();
             if let Err(error) = self.sweep_leases().await {
                 tracing::warn!(%error, "the lease sweep failed");
             }

@@ -8,14 +8,18 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
 };
-use tokio::{net::TcpListener, sync::{OwnedSemaphorePermit, Semaphore}, time};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time,
+};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::HttpSettings;
 
 /// How long running requests may take to finish once the process is asked to stop.
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_millis(1500);
 /// Pause after a failed accept (usually: out of file descriptors) before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
