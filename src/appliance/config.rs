@@ -307,7 +307,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&[&str], &[(&str, &str)], &str, &str); 10] = [
+        type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str, &'a str);
+        let cases: [Case<'_>; 10] = [
             (&["lease.enforced=true"], &[], "", "enforced"),
             (&["nonsense=1"], &[], "", "nonsense"),
             (&["lease"], &[], "", "key=value"),
