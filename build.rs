@@ -45,10 +45,10 @@ fn bundle() -> Result<(), String> {
         fs::hard_link(entry.join(&file), &place)
             .or_else(|_| fs::copy(entry.join(&file), &place).map(|_| ()))
             .map_err(|error| format!("the Postgres bundle cannot be placed in {}: {error}", place.display()))?;
-        println!("cargo:rustc-env=RUN402_POSTGRES_{}={}", name.to_uppercase(), place.display());
+        println!("cargo:rustc-env=POSTGRES_BUNDLE_{}={}", name.to_uppercase(), place.display());
     }
-    println!("cargo:rustc-env=RUN402_POSTGRES_VERSION={}", version(&target)?);
-    println!("cargo:rustc-env=RUN402_POSTGRES_KEY={}", &key[..12]);
+    println!("cargo:rustc-env=POSTGRES_BUNDLE_VERSION={}", version(&target)?);
+    println!("cargo:rustc-env=POSTGRES_BUNDLE_KEY={}", &key[..12]);
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! every loop is bounded. Machines differ and are noisy: compare runs on one machine, quote medians.
 
 #[path = "../tests/support/mod.rs"]
-#[allow(dead_code, reason = "the harness serves the integration tests first")]
+#[allow(dead_code, unused_imports, reason = "the harness serves the integration tests first")]
 mod support;
 
 use std::{

@@ -26,9 +26,9 @@ create extension ltree schema extensions;
 create extension intarray schema extensions;
 create extension vector schema extensions;
 
--- The cluster is shared. What shows other projects' sessions, locks and statistics, or writes where no quota
--- looks, is for the platform only. Functions inside a view are checked against the reader, so revoking the
--- function also closes the views built on it.
+-- The cluster is shared. Postgres itself hides what other roles' sessions run. What tells how busy other projects
+-- are, or writes where no quota looks, is for the platform only. A function inside a view is checked against the
+-- reader, so revoking it also closes the views built on it.
 do $$
 declare
     routine regprocedure;
@@ -37,12 +37,7 @@ begin
         select oid::regprocedure
         from pg_catalog.pg_proc
         where pronamespace = 'pg_catalog'::regnamespace
-          and (proname in (
-                  'pg_stat_get_activity', 'pg_stat_get_progress_info', 'pg_stat_get_backend_idset', 'pg_lock_status',
-                  'pg_prepared_xact', 'pg_stat_get_wal_senders', 'pg_stat_get_subscription',
-                  'pg_logical_emit_message', 'pg_tablespace_size', 'pg_tablespace_databases'
-               )
-               or proname like 'pg\_stat\_get\_backend\_%'
+          and (proname in ('pg_logical_emit_message', 'pg_tablespace_size', 'pg_tablespace_databases')
                or proname like 'pg\_stat\_get\_db\_%')
     loop
         execute format('revoke all on function %s from public', routine);

@@ -187,6 +187,7 @@ impl App {
             if let Err(error) = self.idempotency.sweep().await {
                 tracing::warn!(%error, "cannot forget old idempotency keys yet");
             }
+            self.payments.shrink();
             if let Err(error) = self.sweep_leases().await {
                 tracing::warn!(%error, "the lease sweep failed");
             }

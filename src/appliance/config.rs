@@ -37,9 +37,8 @@ use crate::{
 };
 
 const ENV_PREFIX: &str = "RUN402_";
-/// Variables of the client tools that share our prefix.
-const CLIENT_VARIABLES: [&str; 7] =
-    ["API_BASE", "CONFIG_DIR", "WALLET", "PROFILE", "ALLOWANCE_PATH", "BUNDLE_CACHE", "BUNDLE_DIR"];
+/// Variables of the client tools, and of our own build, that share the prefix.
+const CLIENT_VARIABLES: [&str; 6] = ["API_BASE", "CONFIG_DIR", "WALLET", "PROFILE", "ALLOWANCE_PATH", "BUNDLE_CACHE"];
 
 /// Every setting of the appliance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +47,7 @@ pub struct Config {
     /// Where everything is kept. Default: `/var/lib/run402` as root, else `$XDG_DATA_HOME/run402`.
     pub data_dir: PathBuf,
     /// Address and port of the API. Port 0 picks a free one.
+    #[serde(deserialize_with = "listen_address")]
     pub listen: SocketAddr,
     /// Base domain: projects live on its subdomains, the API on `api.<domain>` (on the bare name for `localhost`).
     pub domain: String,
@@ -178,8 +178,9 @@ impl Config {
         }
         let mut table = read_file(config_path.as_deref(), &above_file)?;
         merge(&mut table, above_file);
-        let config: Self = Value::Table(table).try_into().map_err(|error: toml::de::Error| {
-            BootError::new(format!("configuration: {}.", error.message().trim_end_matches('.')))
+        let config: Self = serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+            let reason = error.inner().message().trim_end_matches('.').to_owned();
+            BootError::new(format!("configuration, {}: {reason}.", error.path()))
         })?;
         config.validate()?;
         Ok(config)
@@ -214,6 +215,13 @@ impl Config {
         };
         Url::parse(&text).map_err(|error| BootError::new(format!("domain: cannot make a URL of it: {error}.")))
     }
+}
+
+/// Reads an address and quotes it when it is not one.
+fn listen_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse()
+        .map_err(|_| serde::de::Error::custom(format!("{text:?} is not an address and port such as 127.0.0.1:4020")))
 }
 
 fn default_data_dir() -> PathBuf {
@@ -299,7 +307,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let cases: [(&[&str], &[(&str, &str)], &str, &str); 8] = [
+        type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str, &'a str);
+        let cases: [Case<'_>; 10] = [
             (&["lease.enforced=true"], &[], "", "enforced"),
             (&["nonsense=1"], &[], "", "nonsense"),
             (&["lease"], &[], "", "key=value"),
@@ -308,6 +317,8 @@ mod tests {
             (&[], &[], "colour = 1", "colour"),
             (&[], &[], "listen = ", "run402.toml"),
             (&["domain=exa mple"], &[], "", "domain"),
+            (&["listen=everywhere"], &[], "", "everywhere"),
+            (&["faucet.cooldown_seconds=soon"], &[], "", "faucet.cooldown_seconds"),
         ];
         for (set, environment, file, word) in cases {
             let error = load(set, environment, file).unwrap_err().to_string();

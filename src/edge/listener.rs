@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 use super::HttpSettings;
 
 /// How long running requests may take to finish once the process is asked to stop.
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_millis(1500);
 /// Pause after a failed accept (usually: out of file descriptors) before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

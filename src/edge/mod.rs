@@ -16,10 +16,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef, Request, State},
-    http::{HeaderMap, Method, Uri},
+    http::{HeaderMap, Method, Uri, header::HOST},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -30,7 +30,8 @@ pub use settings::{HttpSettings, LogFormat, LogSettings};
 
 use crate::{
     common::{ApiError, ClientIp},
-    features::identity::Identity,
+    engines::chain::assets::Chain,
+    features::{identity::Identity, payments::Payments},
 };
 
 /// The whole HTTP surface over the features' routes.
@@ -44,6 +45,7 @@ pub fn router<S>(
 where
     S: Clone + Send + Sync + 'static,
     Arc<Identity>: FromRef<S>,
+    Arc<Payments>: FromRef<S>,
 {
     let (routes, document) = api.split_for_parts();
     let document = openapi::render(document);
@@ -60,6 +62,7 @@ where
                 metrics::answer(&metrics, &identity, peer.0, &headers)
             }),
         )
+        .route("/", post(chain_by_host))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_route)
         .with_state(state)
@@ -71,6 +74,16 @@ where
             ApiError::internal(format!("panic: {text}")).into_response()
         }))
         .layer(from_fn_with_state(around, middleware::around))
+}
+
+/// `POST /` under the host name of a public chain node is JSON-RPC to our chain of that name (contract 01 §5.2), for
+/// clients whose requests to it are redirected here.
+async fn chain_by_host(State(payments): State<Arc<Payments>>, peer: ClientIp, request: Request) -> Response {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    match Chain::from_public_rpc_host(host) {
+        Some(chain) => payments.rpc_response(chain, request.into_body(), peer).await,
+        None => unknown_route(request).await,
+    }
 }
 
 /// 501 for what the contract knows and this version does not have, else 404; a wrong method on a known path is

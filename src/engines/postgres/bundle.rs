@@ -13,14 +13,14 @@ use std::{
 
 use super::{ClusterSettings, StartError};
 
-static INSTALL: &[u8] = include_bytes!(env!("RUN402_POSTGRES_INSTALL"));
-static CLUSTER: &[u8] = include_bytes!(env!("RUN402_POSTGRES_CLUSTER"));
+static INSTALL: &[u8] = include_bytes!(env!("POSTGRES_BUNDLE_INSTALL"));
+static CLUSTER: &[u8] = include_bytes!(env!("POSTGRES_BUNDLE_CLUSTER"));
 
 /// `18.4`.
-pub(super) const VERSION: &str = env!("RUN402_POSTGRES_VERSION");
+pub(super) const VERSION: &str = env!("POSTGRES_BUNDLE_VERSION");
 /// The version plus what this bundle was made from, because two run402 versions may pack one Postgres
 /// differently.
-const EDITION: &str = concat!(env!("RUN402_POSTGRES_VERSION"), "-", env!("RUN402_POSTGRES_KEY"));
+const EDITION: &str = concat!(env!("POSTGRES_BUNDLE_VERSION"), "-", env!("POSTGRES_BUNDLE_KEY"));
 
 const CLUSTER_PREFIX: &str = "cluster-";
 const SYNC_WORKERS: usize = 8;

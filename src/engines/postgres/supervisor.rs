@@ -28,7 +28,7 @@ const PROBE_PAUSE: Duration = Duration::from_millis(25);
 const SOCKET_PAUSE: Duration = Duration::from_millis(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A fast shutdown writes a checkpoint; the appliance has 5 s for its whole exit.
-const CLEAN_STOP: Duration = Duration::from_secs(4);
+const CLEAN_STOP: Duration = Duration::from_millis(2500);
 /// After SIGQUIT, which leaves recovery to the next start.
 const FORCED_STOP: Duration = Duration::from_secs(1);
 /// A server that dies younger than this is in a crash loop, and the pauses between restarts go on growing.

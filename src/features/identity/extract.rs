@@ -64,8 +64,19 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let identity: Arc<Identity> = Arc::from_ref(state);
-        identity.admin(&parts.headers)?.map(Self).ok_or_else(|| {
-            ApiError::authentication_required("This route is for the platform admin: send X-Admin-Key, or an admin wallet's signature with X-Admin-Mode: 1.")
+        if let Some(admin) = identity.admin(&parts.headers)? {
+            return Ok(Self(admin));
+        }
+        // A bad signature is told before a missing right.
+        wallet(parts, &identity)?;
+        let signed_in =
+            ["sign-in-with-x", "authorization", "apikey"].iter().any(|name| parts.headers.contains_key(*name));
+        Err(if signed_in {
+            ApiError::admin_required()
+        } else {
+            ApiError::authentication_required(
+                "This route is for the platform admin: send X-Admin-Key, or an admin wallet's signature with X-Admin-Mode: 1.",
+            )
         })
     }
 }

@@ -129,10 +129,10 @@ impl Identity {
         self.keys.mint(project, role)
     }
 
-    /// The platform admin, or `None` when no credential at all was presented.
+    /// The platform admin, or `None` for any other caller: an ordinary wallet is not an error here.
     ///
     /// # Errors
-    /// 403 `ADMIN_REQUIRED` for any other caller, 402 `SIWX_INVALID` for a bad wallet signature.
+    /// 403 `ADMIN_REQUIRED` for a wrong admin key, 402 `SIWX_INVALID` for a bad wallet signature.
     pub fn admin(&self, headers: &HeaderMap) -> ApiResult<Option<Admin>> {
         if let Some(key) = headers.get("x-admin-key") {
             return if admin::key_matches(key.as_bytes(), &self.settings.admin_key_hash) {
@@ -141,18 +141,9 @@ impl Identity {
                 Err(ApiError::admin_required())
             };
         }
-        let wallet = self.wallet(headers)?;
         let admin_mode = headers.get("x-admin-mode").is_some_and(|value| value.as_bytes() == b"1");
-        match wallet {
-            Some(wallet) if admin_mode && self.settings.admin_wallets.contains(&wallet) => {
-                Ok(Some(Admin::Wallet(wallet)))
-            }
-            Some(_) => Err(ApiError::admin_required()),
-            None if headers.contains_key(AUTHORIZATION) || headers.contains_key("apikey") => {
-                Err(ApiError::admin_required())
-            }
-            None => Ok(None),
-        }
+        let wallet = if admin_mode { self.wallet(headers)? } else { None };
+        Ok(wallet.filter(|wallet| self.settings.admin_wallets.contains(wallet)).map(Admin::Wallet))
     }
 
     /// The principal of a wallet: derived, so that a first read writes nothing (08 §2.1).

@@ -190,8 +190,9 @@ fn decode(header: &[u8]) -> Result<Message, Reason> {
         return Err(Reason::Malformed);
     }
     let json = STANDARD.decode(header).map_err(|_| Reason::Malformed)?;
-    // Field types are part of the form: a numeric chainId is refused here, as the cloud does.
-    serde_json::from_slice(&json).map_err(|_| Reason::Malformed)
+    // An object and nothing else, and field types are part of the form: a numeric chainId is refused, as the cloud does.
+    let object: serde_json::Map<String, Value> = serde_json::from_slice(&json).map_err(|_| Reason::Malformed)?;
+    serde_json::from_value(Value::Object(object)).map_err(|_| Reason::Malformed)
 }
 
 /// The domain must be this box's; the request's own `Host` header is never trusted. Returns it without its port.

@@ -1,9 +1,9 @@
 //! Looking at projects and changing what is said about them (contract 02 §2.1).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use super::{
-    Project, Projects, names,
+    Project, Projects,
     registry::Live,
     store::{self, ListKey},
     types::{
@@ -80,8 +80,7 @@ impl Projects {
         })
     }
 
-    pub(super) async fn rename(&self, wallet: WalletAddress, id: &str, name: &str) -> ApiResult<Renamed> {
-        let name = names::valid_name(name)?;
+    pub(super) async fn rename(&self, wallet: WalletAddress, id: &str, name: String) -> ApiResult<Renamed> {
         let (row, organisation) = self.authorised(wallet, id, Action::ProjectWrite).await?;
         self.orgs.gate(&organisation, Gate::ControlPlane)?;
         if store::rename(&self.control.get().await?, &row.id, &name).await? {
@@ -182,12 +181,11 @@ impl Projects {
         let mut listed = Vec::with_capacity(rows.len());
         for row in rows {
             let id = row.organisation;
-            if !organisations.contains_key(&id) {
-                organisations.insert(id, self.organisation(id).await?);
-            }
-            if let Some(organisation) = organisations.get(&id) {
-                listed.push(row.into_list_row(organisation));
-            }
+            let organisation = match organisations.entry(id) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(self.organisation(id).await?),
+            };
+            listed.push(row.into_list_row(organisation));
         }
         Ok(listed)
     }

@@ -177,7 +177,7 @@ async fn rename(
     Path(id): Path<String>,
     ApiJson(request): ApiJson<RenameRequest>,
 ) -> ApiResult<Json<Renamed>> {
-    projects.rename(wallet, &id, &request.name).await.map(Json)
+    projects.rename(wallet, &id, request.validate()?).await.map(Json)
 }
 
 /// Purges a project for good (02 §2.1)

@@ -15,11 +15,17 @@ use crate::{
 pub struct ProvisionRequest {
     /// `prototype`, `hobby` or `team`; default `prototype`. Only the first project of an organisation without a
     /// tier is bought with it: elsewhere the organisation's tier wins.
-    tier: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    tier: Value,
     /// 1 to 200 characters. A readable label is made when it is missing.
-    name: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    name: Value,
     /// UUID of an organisation the caller is developer or higher in. Default: the wallet's own.
-    org_id: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    org_id: Value,
 }
 
 /// A valid provision request.
@@ -34,14 +40,26 @@ impl ProvisionRequest {
     /// # Errors
     /// 400 `VALIDATION_ERROR` naming the field.
     pub(super) fn validate(self) -> ApiResult<NewProject> {
-        let tier = self.tier.map_or(Ok(Tier::Prototype), |name| {
+        let tier = optional_text("tier", &self.tier)?.map_or(Ok(Tier::Prototype), |name| {
             name.parse().map_err(|_| {
                 ApiError::validation("tier", format!("Unknown tier {name:?}. Choose prototype, hobby or team."))
             })
         })?;
-        let name = self.name.as_deref().map(names::valid_name).transpose()?;
-        let organisation = self.org_id.as_deref().map(valid_organisation).transpose()?;
+        let name = optional_text("name", &self.name)?.map(names::valid_name).transpose()?;
+        let organisation = optional_text("org_id", &self.org_id)?.map(valid_organisation).transpose()?;
         Ok(NewProject { tier, name, organisation })
+    }
+}
+
+/// The text of a field that may be missing or null.
+///
+/// # Errors
+/// 400 `VALIDATION_ERROR` naming the field when it is anything else.
+fn optional_text<'a>(field: &str, value: &'a Value) -> ApiResult<Option<&'a str>> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        _ => Err(ApiError::validation(field, format!("{field} must be a string."))),
     }
 }
 
@@ -163,7 +181,18 @@ pub struct UsageReport {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct RenameRequest {
     /// 1 to 200 characters.
-    pub name: String,
+    #[serde(default)]
+    #[schema(value_type = String)]
+    name: Value,
+}
+
+impl RenameRequest {
+    /// # Errors
+    /// 400 `VALIDATION_ERROR` with `details.field: "name"`.
+    pub(super) fn validate(&self) -> ApiResult<String> {
+        let name = optional_text("name", &self.name)?;
+        name.map_or_else(|| Err(ApiError::validation("name", "Send the new name.")), names::valid_name)
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -342,7 +371,9 @@ mod tests {
             (serde_json::json!({"tier": "gold"}), "tier", "gold"),
             (serde_json::json!({"tier": "Hobby"}), "tier", "Hobby"),
             (serde_json::json!({"name": " "}), "name", "name"),
+            (serde_json::json!({"name": 7}), "name", "string"),
             (serde_json::json!({"org_id": "nope"}), "org_id", "UUID"),
+            (serde_json::json!({"org_id": []}), "org_id", "string"),
         ] {
             let error = request(body).unwrap_err();
             assert_eq!(error.code(), "VALIDATION_ERROR");

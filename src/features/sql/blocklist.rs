@@ -257,14 +257,16 @@ fn bodies(statement: &str) -> impl Iterator<Item = String> {
     let routine = first == "create" && head.take(3).any(is_routine);
     let mut behind_as = false;
     std::iter::from_fn(move || {
-        while block || routine {
+        if !(block || routine) {
+            return None;
+        }
+        loop {
             let token = lexer.next()?;
             if token.is_text() && (block || behind_as) {
                 return lexer.text_of(token).map(std::borrow::Cow::into_owned);
             }
             behind_as = token.is_word(source, "as");
         }
-        None
     })
 }
 

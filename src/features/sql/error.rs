@@ -7,7 +7,7 @@ use tokio_postgres::error::{DbError, ErrorPosition};
 use crate::common::{ApiError, Category, MutationState, NextAction};
 
 use super::{
-    script::{Refusal, Step},
+    script::{Place, Refusal},
     store::EXECUTED_BY_NAME,
 };
 
@@ -21,10 +21,10 @@ pub enum ResultLimit {
 /// Why a call failed after it reached the server.
 #[derive(Debug)]
 pub enum Failure {
-    /// The server refused. `step`: which statement, unless it was the commit. `sent`: what the position counts in.
-    Database { error: Box<DbError>, step: Option<Step>, sent: Sent },
+    /// The server refused. `place`: which statement, unless it was the commit. `sent`: what the position counts in.
+    Database { error: Box<DbError>, place: Option<Place>, sent: Sent },
     /// Found here, in the words of Postgres.
-    Refused { sqlstate: &'static str, message: String, step: Option<Step> },
+    Refused { sqlstate: &'static str, message: String, place: Option<Place> },
     /// 400 `RESULT_TOO_LARGE`.
     TooLarge(ResultLimit),
     /// 400 `VALIDATION_ERROR`: a parameter cannot be sent.
@@ -57,9 +57,9 @@ pub struct Circumstances {
 
 impl Failure {
     /// A driver error of a statement.
-    pub fn of_statement(error: tokio_postgres::Error, step: &Step, sent: Sent) -> Self {
+    pub fn of_statement(error: tokio_postgres::Error, place: Place, sent: Sent) -> Self {
         match error.as_db_error() {
-            Some(refused) => Self::Database { error: Box::new(refused.clone()), step: Some(step.clone()), sent },
+            Some(refused) => Self::Database { error: Box::new(refused.clone()), place: Some(place), sent },
             None => Self::Lost { cause: error, committing: false },
         }
     }
@@ -67,7 +67,7 @@ impl Failure {
     /// A driver error around the statements: opening the transaction, or `committing`.
     pub fn around(error: tokio_postgres::Error, committing: bool) -> Self {
         match error.as_db_error() {
-            Some(refused) => Self::Database { error: Box::new(refused.clone()), step: None, sent: Sent::Ours },
+            Some(refused) => Self::Database { error: Box::new(refused.clone()), place: None, sent: Sent::Ours },
             None => Self::Lost { cause: error, committing },
         }
     }
@@ -98,8 +98,8 @@ impl Failure {
 
     fn into_plain_error(self, text: &str) -> ApiError {
         match self {
-            Self::Database { error, step, sent } => of_server(&error, step.as_ref(), sent, text),
-            Self::Refused { sqlstate, message, step } => sql_error(sqlstate, &message, None, step.as_ref(), text),
+            Self::Database { error, place, sent } => of_server(&error, place, sent, text),
+            Self::Refused { sqlstate, message, place } => sql_error(sqlstate, &message, None, place, text),
             Self::TooLarge(limit) => too_large(limit),
             Self::Parameter { index } => {
                 ApiError::validation("params", format!("Parameter ${} holds a NUL character.", index + 1))
@@ -120,8 +120,8 @@ impl Refusal {
                     .mutation_state(MutationState::NotStarted)
                     .hint(blocked.hint)
             }
-            Self::Sql { sqlstate, message, hint, step } => {
-                sql_error(sqlstate, &message, hint, step.as_ref(), text).mutation_state(MutationState::RolledBack)
+            Self::Sql { sqlstate, message, hint, place } => {
+                sql_error(sqlstate, &message, hint, place, text).mutation_state(MutationState::RolledBack)
             }
             Self::TooManyStatements => ApiError::validation(
                 "sql",
@@ -162,8 +162,8 @@ fn too_large(limit: ResultLimit) -> ApiError {
 }
 
 /// An error in the form of the server's, for what is found here.
-fn sql_error(sqlstate: &str, message: &str, hint: Option<&str>, step: Option<&Step>, text: &str) -> ApiError {
-    let position = step.map(|step| step.statement.characters_before + 1);
+fn sql_error(sqlstate: &str, message: &str, hint: Option<&str>, place: Option<Place>, text: &str) -> ApiError {
+    let position = place.map(|place| place.characters_before + 1);
     let error = ApiError::bad_request("SQL_ERROR", format!("SQL error: {message}"))
         .category(Category::Database)
         .extra("error", "sql_error")
@@ -174,15 +174,15 @@ fn sql_error(sqlstate: &str, message: &str, hint: Option<&str>, step: Option<&St
         .detail("position", position)
         .detail("line", position.map(|position| line_of(text, position)))
         .detail("hint", hint)
-        .detail("statement_index", step.map(|step| step.index));
+        .detail("statement_index", place.map(|place| place.index));
     ["detail", "context", "schema", "table", "column", "constraint", "data_type"]
         .into_iter()
         .fold(error, |error, key| error.detail(key, Value::Null))
 }
 
-fn of_server(error: &DbError, step: Option<&Step>, sent: Sent, text: &str) -> ApiError {
+fn of_server(error: &DbError, place: Option<Place>, sent: Sent, text: &str) -> ApiError {
     let sqlstate = error.code().code();
-    let position = step.and_then(|step| position(error, step, sent));
+    let position = place.and_then(|place| position(error, place, sent));
     let (status, code, retryable) = match sqlstate {
         "40001" | "40P01" | "55P03" => (StatusCode::CONFLICT, "SQL_CONFLICT", true),
         _ if ["53", "08", "57P0"].iter().any(|class| sqlstate.starts_with(class)) => {
@@ -213,11 +213,11 @@ fn of_server(error: &DbError, step: Option<&Step>, sent: Sent, text: &str) -> Ap
         .detail("column", error.column())
         .detail("constraint", error.constraint())
         .detail("data_type", error.datatype())
-        .detail("statement_index", step.map(|step| step.index))
+        .detail("statement_index", place.map(|place| place.index))
 }
 
 /// The server counts characters from 1 in what it was sent; the caller wants them in what he submitted.
-fn position(error: &DbError, step: &Step, sent: Sent) -> Option<usize> {
+fn position(error: &DbError, place: Place, sent: Sent) -> Option<usize> {
     let Some(ErrorPosition::Original(position)) = error.position() else { return None };
     let position = usize::try_from(*position).ok()?;
     let in_statement = match sent {
@@ -227,7 +227,7 @@ fn position(error: &DbError, step: &Step, sent: Sent) -> Option<usize> {
         }
         Sent::Ours => return None,
     };
-    (in_statement > 0).then(|| step.statement.characters_before + in_statement)
+    (in_statement > 0).then(|| place.characters_before + in_statement)
 }
 
 /// The line, from 1, of a character position, from 1.

@@ -21,7 +21,7 @@ use crate::common::ProjectId;
 use super::{
     error::{Failure, ResultLimit, Sent},
     parameters::{BoundText, literal, text_form},
-    script::{Mode, Script, Step},
+    script::{Mode, Place, Script, Step},
     statements::{Count, Effect},
     store,
     types::{Field, SqlSettings},
@@ -127,17 +127,17 @@ impl Call<'_> {
 
     async fn statement(&self, client: &Client, step: &Step, last: bool) -> Result<StepResult, Failure> {
         let text = self.text.get(step.statement.range.clone()).unwrap_or_default();
-        let of_statement = |error| Failure::of_statement(error, step, Sent::Statement);
+        let of_statement = |error| Failure::of_statement(error, step.place(), Sent::Statement);
         let prepared = client.prepare(text).await.map_err(of_statement)?;
         if self.params.is_empty() && !prepared.params().is_empty() {
             // The server's own refusal of `$1` without a value, with its position.
             return match client.batch_execute(text).await {
                 Err(error) => Err(of_statement(error)),
-                Ok(()) => Err(self.wrong_parameter_count(prepared.params().len(), Some(step))),
+                Ok(()) => Err(self.wrong_parameter_count(prepared.params().len(), Some(step.place()))),
             };
         }
         if self.params.len() != prepared.params().len() {
-            return Err(self.wrong_parameter_count(prepared.params().len(), Some(step)));
+            return Err(self.wrong_parameter_count(prepared.params().len(), Some(step.place())));
         }
         let params = self.text_forms(&prepared)?;
         if prepared.columns().is_empty() {
@@ -159,14 +159,14 @@ impl Call<'_> {
             .collect()
     }
 
-    fn wrong_parameter_count(&self, needed: usize, step: Option<&Step>) -> Failure {
+    fn wrong_parameter_count(&self, needed: usize, place: Option<Place>) -> Failure {
         Failure::Refused {
             sqlstate: "08P01",
             message: format!(
                 "bind message supplies {} parameters, but prepared statement requires {needed}",
                 self.params.len()
             ),
-            step: step.cloned(),
+            place,
         }
     }
 
@@ -196,10 +196,12 @@ impl Call<'_> {
     ) -> Result<StepResult, Failure> {
         let (explain, inner) = text.split_at_checked(step.shape.explain_prefix).unwrap_or(("", text));
         let sent = Sent::Prepared { explain_characters: explain.chars().count() };
-        store::prepare_by_name(client, inner).await.map_err(|error| Failure::of_statement(error, step, sent))?;
+        store::prepare_by_name(client, inner)
+            .await
+            .map_err(|error| Failure::of_statement(error, step.place(), sent))?;
         let literals: Vec<String> = params.iter().map(|param| literal(param.as_deref())).collect();
         let execute = format!("{explain} EXECUTE {}({})", store::PREPARED_NAME, literals.join(", "));
-        let ours = |error| Failure::of_statement(error, step, Sent::Ours);
+        let ours = |error| Failure::of_statement(error, step.place(), Sent::Ours);
         let result = self.rows(client, &execute, prepared, true).await.map_err(|error| error.or(ours))?;
         store::forget_by_name(client).await.map_err(ours)?;
         Ok(result)

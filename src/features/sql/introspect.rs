@@ -16,11 +16,11 @@ pub enum IntrospectError {
     Document(#[from] serde_json::Error),
 }
 
-/// Reads the tables. `label`: the project's slot. Needs a platform session of the project's database.
+/// Reads the tables. `label`: the project's slot. Needs a session of the project's owner role.
 ///
 /// # Errors
 /// [`IntrospectError`].
-pub async fn introspect(platform: &mut Client, label: &str) -> Result<SchemaDocument, IntrospectError> {
-    let tables: Vec<Table> = serde_json::from_str(&store::schema_tables(platform).await?)?;
+pub async fn introspect(owner: &mut Client, label: &str) -> Result<SchemaDocument, IntrospectError> {
+    let tables: Vec<Table> = serde_json::from_str(&store::schema_tables(owner).await?)?;
     Ok(SchemaDocument { schema: label.into(), tables })
 }

@@ -21,11 +21,13 @@ mod execute;
 mod introspect;
 mod lexer;
 mod parameters;
+mod request;
 mod routes;
 mod script;
 mod service;
 mod statements;
 mod store;
+mod supervise;
 #[cfg(test)]
 mod tests;
 mod types;

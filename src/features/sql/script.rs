@@ -17,6 +17,20 @@ pub struct Step {
     pub shape: Shape,
 }
 
+impl Step {
+    pub fn place(&self) -> Place {
+        Place { index: self.index, characters_before: self.statement.characters_before }
+    }
+}
+
+/// Where a statement stands in the submitted text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// From 0.
+    pub index: usize,
+    pub characters_before: usize,
+}
+
 /// How the call is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -53,7 +67,7 @@ pub enum Refusal {
     /// 403 `FORBIDDEN`.
     Blocked(Blocked),
     /// 400 `SQL_ERROR` with the SQLSTATE that Postgres has for the situation.
-    Sql { sqlstate: &'static str, message: String, hint: Option<&'static str>, step: Option<Step> },
+    Sql { sqlstate: &'static str, message: String, hint: Option<&'static str>, place: Option<Place> },
     /// 400 `VALIDATION_ERROR`.
     TooManyStatements,
 }
@@ -101,7 +115,7 @@ fn check(text: &str, mut steps: Vec<Step>, with_parameters: bool) -> Result<Scri
             sqlstate: "42601",
             message: "cannot insert multiple commands into a prepared statement".into(),
             hint: Some("Send one statement per call when there are parameters."),
-            step: steps.get(1).cloned(),
+            place: steps.get(1).map(Step::place),
         });
     }
     let alone = steps.len() == 1 && modes.is_none() && !with_parameters;
@@ -113,7 +127,7 @@ fn check(text: &str, mut steps: Vec<Step>, with_parameters: bool) -> Result<Scri
                 sqlstate: "25001",
                 message: format!("{name} cannot run inside a transaction block"),
                 hint: Some(HINT_ALONE),
-                step: Some(step.clone()),
+                place: Some(step.place()),
             });
         }
     };
@@ -142,7 +156,7 @@ fn transaction_control(step: &Step) -> Refusal {
         sqlstate,
         message: format!("{name} is not allowed here"),
         hint: Some(HINT_ATOMIC),
-        step: Some(step.clone()),
+        place: Some(step.place()),
     }
 }
 

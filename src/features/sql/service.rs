@@ -4,14 +4,12 @@
 //! until the transaction is gone, and announces a schema change if the commit had already happened. So neither a
 //! running query nor a dirty session nor a stale catalog is ever left behind.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use serde_json::Value;
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
-use tokio_postgres::{CancelToken, NoTls};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -28,14 +26,9 @@ use super::{
     introspect::{IntrospectError, introspect},
     script::{Mode, Reading, Refusal, Script, read},
     store,
+    supervise::{GRACE, Interruption, supervise},
     types::{SchemaDocument, SqlAnswer, SqlRequest, SqlSettings},
 };
-
-/// Between the cancellation of a query and the end of its session (contract 02 §3.3).
-const GRACE: Duration = Duration::from_secs(5);
-
-/// A cancellation that arrives between two statements is lost, so it is repeated.
-const CANCEL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// `statement_timeout` fires at about our own deadline; one of them wins by this much at most.
 const TIMER_SLACK: Duration = Duration::from_millis(250);
@@ -98,8 +91,12 @@ impl Sql {
     /// # Errors
     /// 503 `SERVICE_UNAVAILABLE`; 500.
     pub async fn schema(&self, project: &Project) -> ApiResult<SchemaDocument> {
-        let mut platform = self.projects.platform_session(project).await?;
-        introspect(&mut platform, &project.slot.to_string()).await.map_err(|error| match error {
+        let mut owner = self.projects.owner_session(project).await?;
+        let document = introspect(&mut owner, &project.slot.to_string()).await;
+        if document.is_err() || store::clean_session(&owner).await.is_err() {
+            owner.discard();
+        }
+        document.map_err(|error| match error {
             IntrospectError::Database(error) => error.into(),
             error @ IntrospectError::Document(_) => ApiError::internal(error),
         })
@@ -123,14 +120,6 @@ struct Job {
     request: Arc<SqlRequest>,
     script: Script,
     stop: CancellationToken,
-}
-
-/// Why a call ended before its statements did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Interruption {
-    Deadline,
-    /// The client went away.
-    Abandoned,
 }
 
 impl Job {
@@ -159,7 +148,7 @@ impl Job {
     async fn on(&self, connection: &Connection) -> ApiResult<SqlAnswer> {
         self.check_extensions(connection).await?;
         let started = Instant::now();
-        let (result, interruption) = self.supervise(connection).await;
+        let (result, interruption) = self.supervised(connection).await;
         match result {
             Ok(outcome) => {
                 if outcome.schema_changed {
@@ -173,8 +162,8 @@ impl Job {
                 })
             }
             Err(failure) => {
-                let ran_out =
-                    interruption == Some(Interruption::Deadline) || started.elapsed() + TIMER_SLACK >= self.limit();
+                let ran_out = interruption == Some(Interruption::Deadline)
+                    || started.elapsed() + TIMER_SLACK >= self.settings.timeout();
                 let circumstances = Circumstances {
                     timed_out: ran_out.then_some(self.settings.timeout_seconds),
                     outside_transaction: self.script.mode == Mode::Alone,
@@ -186,10 +175,6 @@ impl Job {
                 Err(failure.into_api_error(&self.request.sql, circumstances))
             }
         }
-    }
-
-    fn limit(&self) -> Duration {
-        self.settings.timeout()
     }
 
     /// `CREATE EXTENSION IF NOT EXISTS` of what is installed does nothing and is let through.
@@ -207,36 +192,20 @@ impl Job {
     }
 
     /// Runs the statements under the deadline and under the client's eyes.
-    async fn supervise(&self, connection: &Connection) -> (Result<Outcome, Failure>, Option<Interruption>) {
+    async fn supervised(&self, connection: &Connection) -> (Result<Outcome, Failure>, Option<Interruption>) {
         let process = match store::backend_process(connection).await {
             Ok(process) => process,
             Err(error) => return (Err(Failure::around(error, false)), None),
         };
-        let stop = CancellationToken::new();
         let call = Call {
             text: &self.request.sql,
             script: &self.script,
             params: &self.request.params,
             project: &self.project.id,
             settings: &self.settings,
-            stop: &stop,
+            stop: &CancellationToken::new(),
         };
-        let mut run = pin!(call.run(connection));
-        let interruption = tokio::select! {
-            result = &mut run => return (result, None),
-            () = sleep(self.limit()) => Interruption::Deadline,
-            () = self.stop.cancelled() => Interruption::Abandoned,
-        };
-        stop.cancel();
-        let result = tokio::select! {
-            result = &mut run => result,
-            () = cancel_for(connection.cancel_token(), GRACE) => {
-                self.terminate(process).await;
-                // The session is gone or will be with its socket; the transaction goes with it.
-                timeout(GRACE, &mut run).await.unwrap_or(Err(Failure::Stopped))
-            }
-        };
-        (result, Some(interruption))
+        supervise(connection, &call, &self.stop, self.terminate(process)).await
     }
 
     async fn terminate(&self, process: i32) {
@@ -249,62 +218,5 @@ impl Job {
             Ok(Err(error)) => tracing::warn!(project = %self.project.id, %error, "could not end an SQL session"),
             Err(_) => tracing::warn!(project = %self.project.id, "ending an SQL session took too long"),
         }
-    }
-}
-
-/// Cancels whatever the session runs, again and again, for so long.
-async fn cancel_for(token: CancelToken, duration: Duration) {
-    let until = Instant::now() + duration;
-    while Instant::now() < until {
-        // One that does not get through is followed by the next.
-        let _ = timeout(CANCEL_INTERVAL, token.cancel_query(NoTls)).await;
-        sleep(CANCEL_INTERVAL).await;
-    }
-}
-
-impl SqlRequest {
-    /// Reads a request body (contract 02 §4.1): JSON `{sql|query, params?}`, or the SQL itself. Without a content
-    /// type that decides, a JSON object with `sql` is taken as JSON and all else as SQL.
-    ///
-    /// # Errors
-    /// 400 `VALIDATION_ERROR`.
-    pub fn parse(content_type: Option<&str>, body: &[u8]) -> ApiResult<Self> {
-        let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
-        let text = std::str::from_utf8(body).map_err(|_| ApiError::validation("sql", "The body is not UTF-8 text."))?;
-        let request = if media_type.eq_ignore_ascii_case("application/json") {
-            let value = serde_json::from_str(text)
-                .map_err(|error| ApiError::validation("body", format!("The body is not valid JSON: {error}.")))?;
-            Self::from_json(value)?
-        } else if media_type.eq_ignore_ascii_case("text/plain") {
-            Self { sql: text.into(), params: Vec::new() }
-        } else {
-            match serde_json::from_str(text) {
-                Ok(value @ Value::Object(_)) if value.get("sql").is_some() => Self::from_json(value)?,
-                _ => Self { sql: text.into(), params: Vec::new() },
-            }
-        };
-        if request.sql.trim().is_empty() {
-            return Err(ApiError::validation("sql", "The SQL is empty."));
-        }
-        if request.sql.contains('\0') {
-            return Err(ApiError::validation("sql", "The SQL holds a NUL character."));
-        }
-        Ok(request)
-    }
-
-    fn from_json(value: Value) -> ApiResult<Self> {
-        let Value::Object(mut object) = value else {
-            return Err(ApiError::validation("body", "The body must be a JSON object with sql."));
-        };
-        let sql = object.remove("sql").or_else(|| object.remove("query"));
-        let Some(Value::String(sql)) = sql else {
-            return Err(ApiError::validation("sql", "sql must be a string."));
-        };
-        let params = match object.remove("params") {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(params)) => params,
-            Some(_) => return Err(ApiError::validation("params", "params must be an array.")),
-        };
-        Ok(Self { sql, params })
     }
 }

@@ -132,14 +132,19 @@ pub async fn terminate(platform: &Client, process: i32) -> Result<(), Error> {
     platform.query_one("SELECT pg_catalog.pg_terminate_backend($1)", &[&process]).await.map(drop)
 }
 
-/// The tables of schema public as one JSON array (contract 02 §5). Needs a platform session: an expression prints
-/// unqualified names only for what the search path sees, and `auth` must stay spelled out.
+/// The tables of schema public as one JSON array (contract 02 §5).
+///
+/// Expressions print unqualified names only for what the search path sees, and `auth` must stay spelled out. With
+/// the project's schema on the path its own operators and functions can stand in for the system's, so this needs a
+/// session of the owner role and must never run as the platform.
 ///
 /// # Errors
 /// The driver's.
-pub async fn schema_tables(platform: &mut Client) -> Result<String, Error> {
-    let transaction = platform.build_transaction().read_only(true).start().await?;
-    transaction.batch_execute("SET LOCAL search_path = public, extensions").await?;
+pub async fn schema_tables(owner: &mut Client) -> Result<String, Error> {
+    let transaction = owner.build_transaction().read_only(true).start().await?;
+    transaction
+        .batch_execute("SET LOCAL search_path = public, extensions; SET LOCAL statement_timeout = '30s'")
+        .await?;
     let tables = transaction.query_one(SCHEMA_TABLES, &[]).await?.try_get(0)?;
     transaction.commit().await?;
     Ok(tables)
