@@ -33,7 +33,7 @@ fn assert_refused(output: &Output, about: &[&str]) {
 #[tokio::test]
 async fn it_announces_one_line_for_its_address() {
     let appliance = Appliance::plan().boot();
-    let output = fs::read_to_string(appliance.data_dir().with_extension("logs").join("stdout")).expect("its output");
+    let output = fs::read_to_string(appliance.log_dir().join("stdout")).expect("its output");
     let lines = output.lines().filter(|line| line.contains("listening on http://")).count();
     assert_eq!(lines, 1, "{output}");
 }
@@ -302,6 +302,6 @@ async fn the_admin_token_is_printed_to_whoever_owns_the_directory() {
     assert!(key.len() >= 32 && !key.contains(char::is_whitespace), "{key}");
     let nowhere = program().args(["admin", "token", "--data-dir", "/nonexistent"]).output().expect("the binary starts");
     assert_refused(&nowhere, &["/nonexistent"]);
-    let log = fs::read_to_string(appliance.data_dir().with_extension("logs").join("stderr")).unwrap_or_default();
+    let log = fs::read_to_string(appliance.log_dir().join("stderr")).unwrap_or_default();
     assert!(!log.contains(&key), "logs never hold keys");
 }

@@ -14,7 +14,7 @@ use std::{
 
 use nix::{
     sys::signal::Signal,
-    unistd::{Gid, Uid, User, chown},
+    unistd::{AccessFlags, Uid, User, access, chown},
 };
 use tempfile::TempDir;
 
@@ -255,9 +255,13 @@ impl Appliance {
         output.contains('\n').then(|| address.to_owned())
     }
 
-    /// Beside the data directory, never in it.
-    fn log_dir(&self) -> PathBuf {
-        let dir = self.room.data_dir.with_extension("logs");
+    /// Beside the data directory, never in it; or where `R402_TEST_LOGS` says, to read them after the run.
+    pub fn log_dir(&self) -> PathBuf {
+        let beside = self.room.data_dir.with_extension("logs");
+        let dir = match std::env::var_os("R402_TEST_LOGS") {
+            Some(kept) => Path::new(&kept).join(beside.strip_prefix("/").unwrap_or(&beside)),
+            None => beside,
+        };
         fs::create_dir_all(&dir).expect("the log directory can be made");
         dir
     }
@@ -405,21 +409,21 @@ pub fn temporary_dir() -> TempDir {
     dir
 }
 
-/// Where every box of every test run finds the unpacked database server, so that each saves 60 MB.
+/// Where every box of every test run finds the unpacked database server, so that each saves 60 MB. Under the
+/// target directory if we may write there and whoever the box becomes may go there.
 fn install_dir() -> &'static Path {
     static INSTALL_DIR: OnceLock<PathBuf> = OnceLock::new();
     INSTALL_DIR.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let dir = if target.ancestors().all(traversable) {
-            target.join("postgres")
+        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgres");
+        let dir = if shared.ancestors().skip(1).all(traversable) && is_usable(&shared) {
+            shared
         } else {
-            std::env::temp_dir().join(format!("run402-tests-{}", Uid::effective()))
+            let own = std::env::temp_dir().join(format!("run402-tests-{}", Uid::effective()));
+            assert!(is_usable(&own), "{} is not ours to write", own.display());
+            own
         };
-        fs::create_dir_all(&dir).expect("the install directory can be made");
         if is_root() {
             own(&dir, &nobody());
-        } else {
-            chown(&dir, None, Some(Gid::effective())).expect("our own directory");
         }
         dir
     })
@@ -427,4 +431,8 @@ fn install_dir() -> &'static Path {
 
 fn traversable(dir: &Path) -> bool {
     fs::metadata(dir).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
+}
+
+fn is_usable(dir: &Path) -> bool {
+    fs::create_dir_all(dir).is_ok() && access(dir, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
 }
