@@ -109,7 +109,9 @@ fn tree_pss_mib(appliance: &Appliance) -> f64 {
     let kib: u64 = pids
         .iter()
         .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok())
-        .filter_map(|text| text.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<u64>().ok()))
+        .filter_map(|text| {
+            text.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<u64>().ok())
+        })
         .sum();
     kib as f64 / 1024.0
 }

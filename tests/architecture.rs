@@ -34,11 +34,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 
 /// Every `crate::…` path of a file, groups in braces spread out.
 fn crate_paths(source: &str) -> Vec<CratePath> {
-    let code: String = source
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or(""))
-        .collect::<Vec<_>>()
-        .join(" ");
+    let code: String = source.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join(" ");
     let mut paths = Vec::new();
     for (at, _) in code.match_indices("crate::") {
         spread(&code[at + "crate::".len()..], &mut Vec::new(), &mut paths);

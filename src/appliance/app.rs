@@ -117,13 +117,8 @@ impl App {
             },
         );
         let payments = Arc::new(payments.map_err(refuse)?);
-        let tiers = Arc::new(Tiers::new(
-            database.clone(),
-            clock.clone(),
-            Arc::clone(&orgs),
-            Arc::clone(&payments),
-            catalogue,
-        ));
+        let tiers =
+            Arc::new(Tiers::new(database.clone(), clock.clone(), Arc::clone(&orgs), Arc::clone(&payments), catalogue));
         let projects = Arc::new(Projects::new(projects::Dependencies {
             control: database.clone(),
             cluster: engines.cluster.clone(),

@@ -171,9 +171,8 @@ impl Config {
             }
         }
         for pair in &overrides.set {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| BootError::new(format!("--set {pair}: write it as key=value.")))?;
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| BootError::new(format!("--set {pair}: write it as key=value.")))?;
             insert(&mut above_file, key.trim(), value.trim())
                 .map_err(|error| BootError::new(format!("--set {pair}: {error}")))?;
         }
@@ -188,9 +187,10 @@ impl Config {
 
     fn validate(&self) -> Result<(), BootError> {
         let domain_ok = !self.domain.is_empty()
-            && self.domain.split('.').all(|label| {
-                !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            });
+            && self
+                .domain
+                .split('.')
+                .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
         if !domain_ok {
             return Err(BootError::new(format!("domain: {:?} is not a domain name.", self.domain)));
         }
@@ -221,9 +221,7 @@ fn default_data_dir() -> PathBuf {
         return PathBuf::from("/var/lib/run402");
     }
     let home = env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    env::var_os("XDG_DATA_HOME")
-        .map_or_else(|| home.join(".local/share"), PathBuf::from)
-        .join("run402")
+    env::var_os("XDG_DATA_HOME").map_or_else(|| home.join(".local/share"), PathBuf::from).join("run402")
 }
 
 /// Reads the named file, or `run402.toml` in the data directory if there is one.

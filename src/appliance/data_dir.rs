@@ -38,7 +38,10 @@ impl DataDir {
         let lock_path = path.join("run402.lock");
         let lock = private_file(&lock_path, false).map_err(|error| BootError::io("open", &lock_path, error))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
-            BootError::new(format!("another run402 already uses {}: stop it, or choose another --data-dir.", path.display()))
+            BootError::new(format!(
+                "another run402 already uses {}: stop it, or choose another --data-dir.",
+                path.display()
+            ))
         })?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }

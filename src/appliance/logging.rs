@@ -12,8 +12,7 @@ use crate::edge::{LogFormat, LogSettings};
 /// # Errors
 /// One sentence when `log.level` is not a filter.
 pub fn start(settings: &LogSettings) -> Result<(), BootError> {
-    let filter = EnvFilter::try_new(&settings.level)
-        .map_err(|error| BootError::new(format!("log.level: {error}.")))?;
+    let filter = EnvFilter::try_new(&settings.level).map_err(|error| BootError::new(format!("log.level: {error}.")))?;
     let human = match settings.format {
         LogFormat::Auto => stderr().is_terminal(),
         LogFormat::Human => true,

@@ -4,7 +4,6 @@
 //! handed. Boot order: configuration, sockets, privileges, data directory, secrets, engines, services, edge.
 //! Shutdown runs the other way round, so that an answered request is never lost.
 
-
 mod app;
 pub mod config;
 pub mod data_dir;
@@ -13,10 +12,7 @@ pub mod privileges;
 pub mod secrets;
 pub mod serve;
 
-
 use std::{io, path::Path};
-
-
 
 pub use app::App;
 

@@ -32,7 +32,9 @@ pub fn drop_root(data_dir: &Path, user: Option<&str>) -> Result<PathBuf, BootErr
         if let Some(user) = user
             && User::from_name(user).ok().flatten().is_none_or(|user| user.uid != geteuid())
         {
-            return Err(BootError::new(format!("only root can run as another user: start as {user}, or leave --user out.")));
+            return Err(BootError::new(format!(
+                "only root can run as another user: start as {user}, or leave --user out."
+            )));
         }
         create_private(data_dir)?;
         forbid_new_privileges()?;

@@ -34,7 +34,8 @@ pub fn load_or_create_master_key(data_dir: &Path) -> Result<MasterKey, BootError
 }
 
 fn load_master_key(data_dir: &Path) -> Result<Option<MasterKey>, BootError> {
-    let credential = env::var_os("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(SYSTEMD_CREDENTIAL));
+    let credential =
+        env::var_os("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(SYSTEMD_CREDENTIAL));
     let path = match credential.filter(|path| path.exists()) {
         Some(path) => path,
         None => {
@@ -48,8 +49,9 @@ fn load_master_key(data_dir: &Path) -> Result<Option<MasterKey>, BootError> {
     };
     let text = Zeroizing::new(fs::read_to_string(&path).map_err(|error| BootError::io("read", &path, error))?);
     let mut bytes = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(text.trim(), &mut *bytes)
-        .map_err(|_| BootError::new(format!("{} does not hold a master key (64 hexadecimal digits).", path.display())))?;
+    hex::decode_to_slice(text.trim(), &mut *bytes).map_err(|_| {
+        BootError::new(format!("{} does not hold a master key (64 hexadecimal digits).", path.display()))
+    })?;
     Ok(Some(MasterKey::from_bytes(*bytes)))
 }
 
@@ -68,9 +70,9 @@ pub fn load_or_create_admin_credential(data_dir: &Path, master: &MasterKey) -> R
     let path = data_dir.join(ADMIN_FILE);
     match fs::read(&path) {
         Ok(sealed) => {
-            let opened = master
-                .open(ADMIN_PURPOSE, &sealed)
-                .map_err(|_| BootError::new(format!("{} was not sealed with this box's master key.", path.display())))?;
+            let opened = master.open(ADMIN_PURPOSE, &sealed).map_err(|_| {
+                BootError::new(format!("{} was not sealed with this box's master key.", path.display()))
+            })?;
             let key = Zeroizing::new(String::from_utf8_lossy(&opened).into_owned());
             Ok(AdminCredential { key, is_new: false })
         }

@@ -2,7 +2,10 @@
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, Method, StatusCode, header::{CONTENT_LENGTH, CONTENT_TYPE}},
+    http::{
+        HeaderName, HeaderValue, Method, StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
 };
 
@@ -54,7 +57,9 @@ fn from_framework(response: &Response) -> Option<ApiError> {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             ApiError::new(status, "UNSUPPORTED_MEDIA_TYPE", "Send the body as application/json.")
         }
-        StatusCode::REQUEST_TIMEOUT => ApiError::new(status, "REQUEST_TIMEOUT", "The request took too long and was given up."),
+        StatusCode::REQUEST_TIMEOUT => {
+            ApiError::new(status, "REQUEST_TIMEOUT", "The request took too long and was given up.")
+        }
         status if status.is_client_error() => {
             ApiError::new(status, "INVALID_REQUEST", "The path or the query of this request could not be read.")
         }

@@ -74,14 +74,19 @@ pub(super) fn answer(metrics: &Metrics, identity: &Arc<Identity>, peer: IpAddr, 
         match identity.admin(headers) {
             Ok(Some(_)) => {}
             Ok(None) => {
-                return ApiError::authentication_required("Metrics are for callers on this machine, or with X-Admin-Key.").into_response();
+                return ApiError::authentication_required(
+                    "Metrics are for callers on this machine, or with X-Admin-Key.",
+                )
+                .into_response();
             }
             Err(error) => return error.into_response(),
         }
     }
     let mut text = String::new();
     match encode(&mut text, &metrics.registry) {
-        Ok(()) => ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Ok(()) => {
+            ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+        }
         Err(error) => ApiError::internal(error).into_response(),
     }
 }

@@ -30,10 +30,10 @@ pub(super) struct Around {
 pub(super) async fn around(State(around): State<Around>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let trace_id = ids::trace_id();
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or(
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        |ConnectInfo(peer)| peer.ip(),
-    );
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
     let client_ip = client_ip(peer, request.headers(), &around.trusted_proxies);
     request.extensions_mut().insert(ClientIp(client_ip));
     request.extensions_mut().insert(TraceId(trace_id.clone()));

@@ -14,7 +14,8 @@ use utoipa::openapi::{
 pub(super) fn render(mut document: OpenApi) -> Bytes {
     document.info.title = "Run402, the appliance".into();
     document.info.version = env!("CARGO_PKG_VERSION").into();
-    document.info.description = Some("A backend that agents provision and pay for by themselves, in one binary.".into());
+    document.info.description =
+        Some("A backend that agents provision and pay for by themselves, in one binary.".into());
     let header = |name: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(name)));
     let components = document.components.get_or_insert_with(Default::default);
     components.add_security_scheme("wallet", header("SIGN-IN-WITH-X"));

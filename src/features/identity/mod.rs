@@ -144,7 +144,9 @@ impl Identity {
         let wallet = self.wallet(headers)?;
         let admin_mode = headers.get("x-admin-mode").is_some_and(|value| value.as_bytes() == b"1");
         match wallet {
-            Some(wallet) if admin_mode && self.settings.admin_wallets.contains(&wallet) => Ok(Some(Admin::Wallet(wallet))),
+            Some(wallet) if admin_mode && self.settings.admin_wallets.contains(&wallet) => {
+                Ok(Some(Admin::Wallet(wallet)))
+            }
             Some(_) => Err(ApiError::admin_required()),
             None if headers.contains_key(AUTHORIZATION) || headers.contains_key("apikey") => {
                 Err(ApiError::admin_required())
@@ -161,7 +163,11 @@ impl Identity {
 
     /// The `sign-in-with-x` extension of a 402 challenge for a resource (01 §3.3).
     pub fn sign_in_extension(&self, resource_url: &str) -> Value {
-        siwx::sign_in_extension(resource_url, self.settings.public_url.host_str().unwrap_or("localhost"), self.clock.now())
+        siwx::sign_in_extension(
+            resource_url,
+            self.settings.public_url.host_str().unwrap_or("localhost"),
+            self.clock.now(),
+        )
     }
 
     fn resource_url(&self, path: &str) -> String {

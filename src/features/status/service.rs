@@ -17,9 +17,7 @@ use url::Url;
 
 use super::{
     store::{self, Counts},
-    types::{
-        Availability, Deployment, Health, Links, OperatorSettings, PaymentsInfo, StatusBody, Window,
-    },
+    types::{Availability, Deployment, Health, Links, OperatorSettings, PaymentsInfo, StatusBody, Window},
 };
 use crate::{
     common::{Clock, Timestamp},
@@ -193,7 +191,8 @@ mod tests {
         let first = Timestamp::from_millis(0).unwrap();
         let expected = expected_probes(Some(first), first.plus(SignedDuration::from_secs(59 * 60)));
         assert_eq!(expected, 60);
-        let counts = Counts { first: Some(first), healthy: 45, capabilities: BTreeMap::from([("postgres".into(), 60)]) };
+        let counts =
+            Counts { first: Some(first), healthy: 45, capabilities: BTreeMap::from([("postgres".into(), 60)]) };
         let window = window(&counts, expected);
         assert_eq!((window.uptime_pct, window.total_probes, window.healthy_probes), (75.0, 60, 45));
         assert_eq!(window.capabilities["postgres"]["uptime_pct"], 100.0);
