@@ -1,6 +1,6 @@
 //! Looking at projects and changing what is said about them (contract 02 §2.1).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use super::{
     Project, Projects,
@@ -180,13 +180,11 @@ impl Projects {
         let mut organisations: HashMap<OrganisationId, Organisation> = HashMap::new();
         let mut listed = Vec::with_capacity(rows.len());
         for row in rows {
-            let id = row.organisation;
-            if !organisations.contains_key(&id) {
-                organisations.insert(id, self.organisation(id).await?);
-            }
-            if let Some(organisation) = organisations.get(&id) {
-                listed.push(row.into_list_row(organisation));
-            }
+            let organisation = match organisations.entry(row.organisation) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(self.organisation(row.organisation).await?),
+            };
+            listed.push(row.into_list_row(organisation));
         }
         Ok(listed)
     }
