@@ -11,7 +11,7 @@ use std::{
 
 use crate::support::{
     Appliance,
-    appliance::{is_root, nobody, own, temporary_dir},
+    appliance::{is_root, nobody, own, program, temporary_dir},
     control, process,
 };
 
@@ -257,10 +257,7 @@ async fn a_signal_during_the_boot_ends_it_too() {
 #[tokio::test]
 async fn help_explains_every_option() {
     let help = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_run402"))
-            .args(arguments)
-            .output()
-            .expect("the binary starts");
+        let output = program().args(arguments).output().expect("the binary starts");
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).expect("text")
     };
@@ -293,10 +290,7 @@ async fn the_admin_token_is_printed_to_whoever_owns_the_directory() {
     let appliance = Appliance::shared();
     let key = appliance.admin_key();
     assert!(key.len() >= 32 && !key.contains(char::is_whitespace), "{key}");
-    let nowhere = std::process::Command::new(env!("CARGO_BIN_EXE_run402"))
-        .args(["admin", "token", "--data-dir", "/nonexistent"])
-        .output()
-        .expect("the binary starts");
+    let nowhere = program().args(["admin", "token", "--data-dir", "/nonexistent"]).output().expect("the binary starts");
     assert_refused(&nowhere, &["/nonexistent"]);
     let log = fs::read_to_string(appliance.data_dir().with_extension("logs").join("stderr")).unwrap_or_default();
     assert!(!log.contains(&key), "logs never hold keys");
