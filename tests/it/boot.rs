@@ -125,19 +125,29 @@ async fn only_the_gateway_listens_and_only_where_it_was_told() {
 
 #[tokio::test]
 async fn a_data_directory_open_to_others_is_refused() {
+    let mut appliance = Appliance::plan().boot();
+    appliance.stop();
+    let data = appliance.data_dir().to_owned();
+    for mode in [0o755, 0o750, 0o711, 0o777] {
+        fs::set_permissions(&data, fs::Permissions::from_mode(mode)).expect("a mode");
+        assert_refused(&Appliance::plan().data_dir(&data).refusal(), &[&*data.to_string_lossy(), "chmod"]);
+    }
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("a mode");
+    appliance.start_again();
+}
+
+#[tokio::test]
+async fn an_empty_data_directory_open_to_others_is_closed_first() {
     let temporary = temporary_dir();
     let data = temporary.path().join("data");
     fs::create_dir(&data).expect("a directory");
     if is_root() {
         own(&data, &nobody());
     }
-    for mode in [0o755, 0o750, 0o777] {
-        fs::set_permissions(&data, fs::Permissions::from_mode(mode)).expect("a mode");
-        assert_refused(&Appliance::plan().data_dir(&data).refusal(), &[&*data.to_string_lossy()]);
-    }
-    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("a mode");
-    let mut appliance = Appliance::plan().data_dir(&data).boot();
-    assert!(appliance.stop().is_some_and(|status| status.success()));
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let _appliance = Appliance::plan().data_dir(&data).boot();
+    let mode = fs::metadata(&data).expect("the directory").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700, "it is {mode:o}");
 }
 
 #[tokio::test]
