@@ -9,7 +9,6 @@ create table spare_databases (
     platform_secret bytea not null,
     -- Newest file of migrations/project that the database has.
     bootstrap_version integer not null check (bootstrap_version > 0),
-    database_bytes  bigint not null check (database_bytes >= 0),
     created_at      timestamptz not null default now()
 );
 

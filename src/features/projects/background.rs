@@ -104,7 +104,6 @@ impl Projects {
             slot: made.slot,
             sealed_secret: self.master_key.seal(SECRET_PURPOSE, made.secret.as_bytes()),
             bootstrap_version: super::databases::newest_bootstrap(),
-            database_bytes: made.bytes,
         };
         store::add_spare(&self.control.get().await?, &spare).await
     }

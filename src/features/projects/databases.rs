@@ -61,7 +61,6 @@ pub(super) struct Made {
     pub slot: Slot,
     /// Opens `internal.platform_step` in it.
     pub secret: String,
-    pub bytes: i64,
 }
 
 /// Makes, upgrades, measures and removes project databases.
@@ -182,8 +181,7 @@ impl Databases {
                 &[&owner_role(&slot), &rest_role(&slot), &secret_hash],
             )
             .await?;
-        let row = session.query_one("select pg_database_size(current_database())", &[]).await?;
-        Ok(Made { slot, secret, bytes: row.try_get(0)? })
+        Ok(Made { slot, secret })
     }
 
     /// Removes the database and roles of a slot, with every session in it. Nothing there is fine.
@@ -206,14 +204,18 @@ impl Databases {
         bootstrap(&mut session, row.try_get(0)?).await
     }
 
-    /// Bytes of the databases that exist, by slot.
+    /// Bytes of the databases that exist, by slot, beyond what an empty one has: the platform's own part is not
+    /// the tenant's storage.
     pub async fn sizes(&self, slots: &[Slot]) -> Result<HashMap<Slot, i64>, DatabaseError> {
         let names: Vec<String> = slots.iter().map(database_name).collect();
         let connection = self.maintenance().await?;
         let statement = connection
-            .prepare_cached("select datname::text, pg_database_size(oid) from pg_database where datname = any($1)")
+            .prepare_cached(
+                "select datname::text, greatest(pg_database_size(oid) - pg_database_size($2), 0)
+                 from pg_database where datname = any($1)",
+            )
             .await?;
-        let rows = connection.query(&statement, &[&names]).await?;
+        let rows = connection.query(&statement, &[&names, &TEMPLATE]).await?;
         rows.iter()
             .map(|row| Ok((row.try_get::<_, &str>(0)?, row.try_get(1)?)))
             .filter_map(|row: Result<(&str, i64), tokio_postgres::Error>| match row {

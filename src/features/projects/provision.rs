@@ -253,7 +253,7 @@ impl Projects {
     /// The committed project enters memory: from here on its keys work.
     async fn begin_life(&self, id: ProjectId, organisation: &Organisation, spare: store::Spare) {
         let tier = organisation.lease.map(|lease| lease.tier);
-        let usage = metering::Usage { api_calls: organisation.api_calls, storage_bytes: spare.database_bytes };
+        let usage = metering::Usage { api_calls: organisation.api_calls, storage_bytes: 0 };
         let pool = metering::Pool::new(organisation.id, tier, usage, self.limits_of(tier));
         let project = Project { id, organisation: organisation.id, slot: spare.slot, archived: false };
         self.registry.insert(project, Runtime::new(spare.bootstrap_version), pool);

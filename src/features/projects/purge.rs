@@ -73,7 +73,10 @@ impl Projects {
         }
     }
 
+    /// One removal at a time: a DELETE and the resumption of purges may reach the same project together, and two
+    /// sessions that drop the same role fail each other. Doing it twice in a row is harmless.
     async fn remove_data(&self, id: &ProjectId, slot: &Slot) -> Result<(), DatabaseError> {
+        let _alone = self.removal.lock().await;
         self.databases.remove(slot).await?;
         store::finish_purge(&self.control.get().await?, id).await?;
         tracing::info!(project = %id, "project purged");

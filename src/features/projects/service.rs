@@ -103,6 +103,8 @@ pub struct Projects {
     pub(super) registry: Registry,
     /// Held while counters move between memory and the database, so that none is seen twice or lost.
     pub(super) accounting: tokio::sync::Mutex<()>,
+    /// Held while a project's database and roles are dropped.
+    pub(super) removal: tokio::sync::Mutex<()>,
     /// A spare was taken.
     pub(super) spare_taken: Notify,
     pub(super) stopping: CancellationToken,
@@ -131,6 +133,7 @@ impl Projects {
             rate,
             registry: Registry::default(),
             accounting: tokio::sync::Mutex::new(()),
+            removal: tokio::sync::Mutex::new(()),
             spare_taken: Notify::new(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

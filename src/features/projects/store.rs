@@ -185,15 +185,13 @@ pub(super) struct Spare {
     pub slot: Slot,
     pub sealed_secret: Vec<u8>,
     pub bootstrap_version: i32,
-    pub database_bytes: i64,
 }
 
 pub(super) async fn add_spare(connection: &Connection, spare: &Spare) -> Result<(), DatabaseError> {
     connection
         .execute(
-            "insert into spare_databases (slot, platform_secret, bootstrap_version, database_bytes)
-             values ($1, $2, $3, $4)",
-            &[&spare.slot.as_str(), &spare.sealed_secret, &spare.bootstrap_version, &spare.database_bytes],
+            "insert into spare_databases (slot, platform_secret, bootstrap_version) values ($1, $2, $3)",
+            &[&spare.slot.as_str(), &spare.sealed_secret, &spare.bootstrap_version],
         )
         .await?;
     Ok(())
@@ -211,7 +209,7 @@ pub(super) async fn take_spare(tx: &Transaction<'_>) -> Result<Option<Spare>, Da
         .query_opt(
             "delete from spare_databases
              where slot = (select slot from spare_databases order by created_at, slot limit 1 for update skip locked)
-             returning slot, platform_secret, bootstrap_version, database_bytes",
+             returning slot, platform_secret, bootstrap_version",
             &[],
         )
         .await?;
@@ -220,7 +218,6 @@ pub(super) async fn take_spare(tx: &Transaction<'_>) -> Result<Option<Spare>, Da
         slot: stored_id(row.try_get(0)?)?,
         sealed_secret: row.try_get(1)?,
         bootstrap_version: row.try_get(2)?,
-        database_bytes: row.try_get(3)?,
     }))
 }
 
@@ -251,8 +248,8 @@ pub(super) struct InsertProject<'a> {
 pub(super) async fn insert_project(tx: &Transaction<'_>, project: &InsertProject<'_>) -> Result<(), DatabaseError> {
     tx.execute(
         "insert into projects (id, public_id, organisation_id, name, slot, platform_secret, bootstrap_version,
-                               database_bytes, created_by, created_at, usage_period_start)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                               created_by, created_at, usage_period_start)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         &[
             &project.id.as_str(),
             &project.public_id,
@@ -261,7 +258,6 @@ pub(super) async fn insert_project(tx: &Transaction<'_>, project: &InsertProject
             &project.spare.slot.as_str(),
             &project.spare.sealed_secret,
             &project.spare.bootstrap_version,
-            &project.spare.database_bytes,
             &project.created_by.as_str(),
             &project.created_at,
             &project.usage_period_start,
