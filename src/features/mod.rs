@@ -7,5 +7,6 @@ pub mod identity;
 pub mod orgs;
 pub mod payments;
 pub mod projects;
+pub mod rest;
 pub mod sql;
 pub mod tiers;

@@ -1,0 +1,3 @@
+//! The PostgREST-compatible data API.
+pub mod error;
+pub mod request;
