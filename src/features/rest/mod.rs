@@ -1,4 +1,6 @@
 //! The PostgREST-compatible data API.
 pub mod error;
+pub mod plan;
+pub mod query;
 pub mod request;
 pub mod schema_cache;
