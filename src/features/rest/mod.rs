@@ -3,4 +3,5 @@ pub mod error;
 pub mod plan;
 pub mod query;
 pub mod request;
+pub mod response;
 pub mod schema_cache;
