@@ -19,10 +19,15 @@ create table organisations (
     lease_started_at     timestamptz,
     lease_expires_at     timestamptz,
     lease_perpetual      boolean not null default false,
+    -- What was paid for the span from start to expiry, renewals included: the ceiling of any refund (01 §7.3).
+    -- Nothing on a box where everything is free, so changing tiers cannot mint credit.
+    lease_paid_usd_micros bigint not null default 0 check (lease_paid_usd_micros >= 0),
     -- The lifecycle state last announced by the sweeper; the effective one is computed from the lease.
     lifecycle_state      text not null default 'active'
                          check (lifecycle_state in ('active', 'past_due', 'frozen', 'dormant', 'purged')),
     lifecycle_entered_at timestamptz,
+    -- How long this box has been running since it announced `dormant`: a purge waits for 24 hours of it (01 §7.5).
+    dormant_running_seconds bigint not null default 0 check (dormant_running_seconds >= 0),
     -- Metered calls of the current usage period, summed over the organisation's projects (02 §2.3).
     api_calls            bigint not null default 0 check (api_calls >= 0),
     usage_period_start   timestamptz not null default now(),

@@ -9,15 +9,18 @@ create table payments (
     payer           text not null check (payer ~ '^0x[0-9a-f]{40}$'),
     -- EIP-3009 nonce (x402) or transaction hash (MPP): unique per payer, asset and network.
     nonce           text not null,
+    -- Who was credited and debited; written when the payment is applied.
     organisation_id uuid references organisations (id),
-    -- "<METHOD> <path>" and a digest of the request's meaning: the same authorisation elsewhere is a replay.
+    -- "<METHOD> <path>", and a digest of the request's meaning and its beneficiary: only the same request by the same
+    -- caller gets the stored answer, anything else is a replay.
     route           text not null,
     request_digest  text not null,
     amount          bigint not null check (amount > 0),
     state           text not null check (state in ('reserved', 'settling', 'settled', 'applied', 'failed')),
     transaction_hash text,
     response_status integer,
-    response_body   jsonb,
+    -- Sealed with the master key: the answer to provisioning holds project keys.
+    response_body   bytea,
     created_at      timestamptz not null default now(),
     updated_at      timestamptz not null default now(),
     unique (network, asset, payer, nonce),
@@ -33,7 +36,8 @@ create table idempotency_keys (
     request_digest  text not null,
     -- Null while the first request still runs.
     response_status integer,
-    response_body   jsonb,
+    -- Sealed: the answer of a provision holds keys.
+    response_body   bytea,
     created_at      timestamptz not null default now(),
     primary key (principal, method, path, key)
 );

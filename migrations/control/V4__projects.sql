@@ -7,6 +7,9 @@ create table spare_databases (
     slot            text primary key check (slot ~ '^p[0-9]{4,}$'),
     -- Sealed secret of the platform functions inside that database (02 §3.2).
     platform_secret bytea not null,
+    -- Newest file of migrations/project that the database has.
+    bootstrap_version integer not null check (bootstrap_version > 0),
+    database_bytes  bigint not null check (database_bytes >= 0),
     created_at      timestamptz not null default now()
 );
 
@@ -17,6 +20,7 @@ create table projects (
     name            text not null check (char_length(name) between 1 and 200),
     slot            text not null unique check (slot ~ '^p[0-9]{4,}$'),
     platform_secret bytea not null,
+    bootstrap_version integer not null check (bootstrap_version > 0),
     status          text not null default 'active' check (status in ('active', 'purging', 'purged')),
     archived_at     timestamptz,
     archive_reason  text,
@@ -24,7 +28,9 @@ create table projects (
     created_at      timestamptz not null default now(),
     deleted_at      timestamptz,
     -- Usage (02 §2.3): calls of this project in the organisation's period, bytes of its database and of its blobs.
+    -- The calls count only while usage_period_start equals the organisation's: a new period starts at zero unasked.
     api_calls       bigint not null default 0 check (api_calls >= 0),
+    usage_period_start timestamptz not null,
     database_bytes  bigint not null default 0 check (database_bytes >= 0),
     blob_bytes      bigint not null default 0 check (blob_bytes >= 0)
 );

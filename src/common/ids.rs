@@ -90,6 +90,13 @@ impl ProjectId {
     }
 }
 
+impl PrincipalId {
+    /// The principal derived from a keyed digest of what authenticates it.
+    pub fn from_digest(digest: &[u8; 32]) -> Self {
+        Self(format!("prn_{}", hex::encode(&digest[..16])))
+    }
+}
+
 impl Slot {
     pub fn from_sequence(number: i64) -> Self {
         Self(format!("p{number:04}"))

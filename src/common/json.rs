@@ -71,7 +71,40 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if !value.is_object() {
         return Err(ApiError::bad_request("INVALID_REQUEST", "The body must be a JSON object."));
     }
-    serde_json::from_value(value).map_err(|error| {
-        ApiError::bad_request("VALIDATION_ERROR", format!("The body does not have the expected shape: {error}."))
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let field = error.path().to_string();
+        ApiError::validation(&field, format!("{field} does not have the expected form: {}.", error.inner()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Body {
+        #[expect(dead_code, reason = "only its type matters")]
+        name: Option<String>,
+    }
+
+    #[test]
+    fn each_mistake_has_its_code() {
+        let cases: [(&[u8], &str); 4] = [
+            (b"{\"name\":", "INVALID_JSON"),
+            (b"\xff", "INVALID_JSON"),
+            (b"[]", "INVALID_REQUEST"),
+            (b"{\"name\":7}", "VALIDATION_ERROR"),
+        ];
+        for (body, code) in cases {
+            assert_eq!(parse::<Body>(body).unwrap_err().code(), code);
+        }
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_named() {
+        let body = parse::<Body>(b"{\"name\":7}").unwrap_err().body("trc_1", false);
+        assert_eq!(body["details"]["field"], "name");
+    }
 }

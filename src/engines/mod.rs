@@ -1,3 +1,5 @@
 //! Embedded machines. They know nothing of Run402: no feature, no socket, no project.
 
+pub mod blobs;
+pub mod chain;
 pub mod postgres;

@@ -3,10 +3,12 @@
 //! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql; status looks at all.
 
 pub mod billing;
+pub mod idempotency;
 pub mod identity;
 pub mod orgs;
 pub mod payments;
 pub mod projects;
 pub mod rest;
 pub mod sql;
+pub mod status;
 pub mod tiers;

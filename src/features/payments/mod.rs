@@ -1,65 +1,37 @@
-//! SKELETON: paid routes. Signatures are binding.
-use axum::{
-    http::{HeaderMap, StatusCode},
-    response::Response,
-};
-use serde_json::Value;
-use tokio_postgres::Transaction;
+//! Paid routes: offer a price, take a payment, sell exactly once (contract 01 §3), and the simulated chain's
+//! doors: faucet, facilitator, JSON-RPC (§3.9, §5.2, §6.1).
+//!
+//! A paid route does three things with this module: [`Payments::admit`] once everything that could refuse the
+//! request has been checked, [`Charge::settle`] inside the transaction of what it sells, [`Charge::finish`]
+//! with the answer.
+//!
+//! Invariants:
+//!
+//! * Money and product commit together. Payment row, ledger entries, token transfer, product and stored
+//!   answer are one transaction; there is no state in which one exists without the others.
+//! * An authorisation buys once. Its row is unique; a copy gets the stored answer, a 409 while the first
+//!   still runs, or a 402 when it is offered for something else.
+//! * Real money is never touched: simulated payments refuse to offer a mainnet at start-up.
+//! * Stored answers are sealed, because some (provisioning) hold keys.
+//!
+//! Locks are taken in one order everywhere: payment row, organisation, used authorisation, token balances.
 
-use crate::common::{ApiResult, OrganisationId, UsdMicros, WalletAddress};
+mod challenge;
+mod charge;
+mod facilitator;
+mod faucet;
+mod in_flight;
+mod routes;
+mod rpc;
+mod service;
+mod settings;
+mod store;
+#[cfg(test)]
+mod tests;
+mod types;
 
-/// What is sold and for how much.
-#[derive(Clone, Debug)]
-pub struct Price {
-    pub amount: UsdMicros,
-    /* free text of the challenge */ pub description: String,
-    /* ledger kind of the debit */ pub kind: &'static str,
-}
-
-/// The request that must be paid for.
-pub struct PaidRequest<'a> {
-    /// "POST /tiers/v1/prototype"
-    pub route: &'a str,
-    pub headers: &'a HeaderMap,
-    /// Digest of the request's meaning (canonical body): the same authorisation with another meaning is refused.
-    pub digest: String,
-}
-
-pub struct Payments {}
-
-/// Answer of `admit`: the stored answer of an earlier identical request, or a charge to carry out.
-pub enum Admission {
-    Replay(Response),
-    Charge(Charge),
-}
-
-/// A verified means of payment, not carried out yet.
-pub struct Charge {}
-
-impl Payments {
-    /// Steps 2-3 of 01 §3.2: prepaid balance first, else the payment header, else the 402 challenge. With `billing.free` everything is admitted.
-    pub async fn admit(
-        &self,
-        _request: &PaidRequest<'_>,
-        _price: &Price,
-        _wallet: Option<WalletAddress>,
-    ) -> ApiResult<Admission> {
-        todo!()
-    }
-}
-
-impl Charge {
-    /// Who benefits: the SIWX wallet, else the payer.
-    pub fn beneficiary(&self) -> WalletAddress {
-        todo!()
-    }
-    /// Inside the caller's transaction: reserve the nonce, settle, credit the ledger, debit the price (with the price's ledger kind).
-    /// 409 PAYMENT_IN_PROGRESS, 402 for a used nonce or too little balance.
-    pub async fn settle(&mut self, _tx: &Transaction<'_>, _organisation: OrganisationId) -> ApiResult<()> {
-        todo!()
-    }
-    /// Stores the answer beside the payment, commits, and builds the response with its receipt headers.
-    pub async fn finish(self, _tx: Transaction<'_>, _status: StatusCode, _body: Value) -> ApiResult<Response> {
-        todo!()
-    }
-}
+pub use charge::Charge;
+pub use routes::router;
+pub use service::Payments;
+pub use settings::{BillingSettings, FaucetSettings, InvalidSettings, PaymentMode, PaymentSettings, Settings};
+pub use types::{Admission, Drip, Minted, PaidRequest, Price, Rail, Settlement, Verification};

@@ -1,16 +1,44 @@
-//! SKELETON: projects, their databases, their usage. Signatures are binding.
-use std::sync::Arc;
+//! Projects: provisioning, lifecycle, usage, and one database for each (contract 02 §2-3).
+//!
+//! A project is a row of the control database and a Postgres database of its own, made ahead of need
+//! ([`databases`]) and handed out in one transaction with the row that names it ([`provision`]).
+//!
+//! Invariants:
+//! - The hot path never queries: keys, quotas and rates are decided from memory ([`registry`], [`metering`]).
+//! - A project is live exactly while its row says `active`. A purge first takes it out of memory, so its keys die
+//!   before its data does; whatever a crash interrupts is finished at the next start ([`purge`]).
+//! - User text runs as the project's owner role or as an API role of its REST login, never as the platform. Both
+//!   logins are the project's own: nothing one project does to its roles or sessions reaches another.
+//! - A session of the platform in a project database has an empty search path, so user objects cannot stand in for
+//!   the system's.
+//! - Usage is counted in memory and written about every second: a killed process loses a second of counts, never
+//!   anything else.
 
-use axum::{
-    extract::{FromRef, FromRequestParts},
-    http::request::Parts,
-};
+mod background;
+mod databases;
+mod extract;
+mod inventory;
+mod listing;
+mod metering;
+mod names;
+mod provision;
+mod purge;
+mod registry;
+mod routes;
+mod service;
+mod settings;
+mod store;
+#[cfg(test)]
+mod tests;
+mod types;
 
-use crate::{
-    common::{ApiError, ApiResult, OrganisationId, ProjectId, Slot},
-    engines::postgres::{Connection, DatabaseError},
-    features::identity::{Identity, KeyRole},
-};
+pub use extract::ServiceProject;
+pub use routes::router;
+pub use service::{Dependencies, PlatformStep, Projects, StartError};
+pub use settings::{LimitSettings, ProjectSettings, RateSettings};
+pub use types::{OrganisationProject, OrganisationUsage};
+
+use crate::common::{OrganisationId, ProjectId, Slot};
 
 /// What the hot path needs to know of a live project; an immutable snapshot.
 #[derive(Clone, Debug)]
@@ -24,57 +52,16 @@ pub struct Project {
 impl Project {
     /// `r402_<slot>`
     pub fn database(&self) -> String {
-        format!("r402_{}", self.slot)
+        databases::database_name(&self.slot)
     }
+
     /// `r402_<slot>_owner`
     pub fn owner_role(&self) -> String {
-        format!("r402_{}_owner", self.slot)
+        databases::owner_role(&self.slot)
     }
-}
 
-pub struct Projects {}
-impl Projects {
-    /// From memory: no query.
-    pub fn live(&self, _id: &ProjectId) -> Option<Arc<Project>> {
-        todo!()
-    }
-    /// Rate limit, quota and metering of one data-plane call (02 §2.3). 429, 403 QUOTA_EXCEEDED. `grows` = may store more data.
-    pub fn meter(&self, _project: &Project, _grows: bool) -> ApiResult<()> {
-        todo!()
-    }
-    /// A session logged in as the project's owner role (raw SQL, migrations).
-    pub async fn owner_session(&self, _project: &Project) -> Result<Connection, DatabaseError> {
-        todo!()
-    }
-    /// A session of the platform superuser in the project's database. Never runs user text.
-    pub async fn platform_session(&self, _project: &Project) -> Result<Connection, DatabaseError> {
-        todo!()
-    }
-    /// A pooled session logged in as `authenticator` (REST).
-    pub async fn rest_session(&self, _project: &Project) -> Result<Connection, DatabaseError> {
-        todo!()
-    }
-    /// Tells everyone that the project's schema changed.
-    pub fn bump_schema_version(&self, _project: &Project) {
-        todo!()
-    }
-    pub fn schema_version(&self, _project: &Project) -> u64 {
-        todo!()
-    }
-}
-
-/// Extractor for `/projects/v1/admin/{id}/…`: the service key of the project named in the path (first path parameter `id`).
-/// 401 without or with a bad key or a purged project, 403 `ADMIN_REQUIRED` for an anon key, 403 `FORBIDDEN` for another project's key, 403 `PROJECT_ARCHIVED`.
-pub struct ServiceProject(pub Arc<Project>);
-
-impl<S: Send + Sync> FromRequestParts<S> for ServiceProject
-where
-    Arc<Identity>: FromRef<S>,
-    Arc<Projects>: FromRef<S>,
-{
-    type Rejection = ApiError;
-    async fn from_request_parts(_parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        let _ = KeyRole::Service;
-        todo!()
+    /// `r402_<slot>_rest`: the login of the data API, a member of the four API roles and of nothing else.
+    pub fn rest_role(&self) -> String {
+        databases::rest_role(&self.slot)
     }
 }

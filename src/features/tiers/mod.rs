@@ -1,42 +1,29 @@
-//! SKELETON: the tier catalogue and subscriptions. Signatures are binding.
-use tokio_postgres::Transaction;
+//! Tiers: what is on sale, what an organisation has, and changing it (contract 01 §7).
+//!
+//! A tier is a row of the catalogue; a lease, held by the organisation, is a tier for a time. This feature has no
+//! tables of its own: leases are changed through `orgs`, money moves through `payments` and `billing`, and what
+//! projects use is told by whoever implements [`ProjectInventory`].
+//!
+//! Invariants:
+//! - Whatever refuses a change does so before a payment is asked for or settled.
+//! - The organisation's row is locked before the action is decided, and stays locked until the lease is written.
+//! - A refund never exceeds what was paid for the lease it replaces.
+//! - One price: challenge, catalogue and ledger read the same value.
+//! - With `lease.enforce = false` (the default) an expired lease is reported, but its tier counts as active and its
+//!   limits go on. Setting a tier then is a new subscription, from now.
 
-use crate::{
-    common::{ApiResult, OrganisationId, UsdMicros},
-    features::orgs::Tier,
-};
+mod catalogue;
+mod change;
+mod inventory;
+mod routes;
+mod service;
+#[cfg(test)]
+mod tests;
+mod types;
 
-/// What a tier costs and allows (01 §7.1). Every number can be overridden in the configuration.
-#[derive(Clone, Debug)]
-pub struct TierTerms {
-    pub price: UsdMicros,
-    pub lease_days: i64,
-    pub storage_mb: i64,
-    pub api_calls: i64,
-    pub max_functions: i64,
-    pub function_timeout_seconds: i64,
-    pub function_memory_mb: i64,
-    pub scheduled_functions: i64,
-    pub min_cron_interval_minutes: i64,
-    pub secrets: i64,
-}
-
-pub struct Tiers {}
-impl Tiers {
-    pub fn terms(&self, _tier: Tier) -> &TierTerms {
-        todo!()
-    }
-    /// The price object of subscribing, for the paid pipeline.
-    pub fn subscription_price(&self, _tier: Tier) -> super::payments::Price {
-        todo!()
-    }
-    /// Inside a transaction in which the charge was settled: apply the tier to the (locked) organisation and return the body of 01 §7.3 without `wallet`.
-    pub async fn apply(
-        &self,
-        _tx: &Transaction<'_>,
-        _organisation: OrganisationId,
-        _tier: Tier,
-    ) -> ApiResult<serde_json::Value> {
-        todo!()
-    }
-}
+pub use catalogue::{Catalogue, CatalogueError, FunctionFloor, FunctionLimits, TierOverrides, TierSettings, TierTerms};
+pub use change::TierAction;
+pub use inventory::{Inventory, PoolUsage, ProjectEntry, ProjectInventory};
+pub use routes::{parse_tier, router};
+pub use service::Tiers;
+pub use types::{Quote, QuotedTier, SingleTier, TierChange, TierSet, TierStatus};

@@ -1,0 +1,263 @@
+//! The services, put together.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, extract::FromRef};
+use tokio::time;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{BootError, config::Config, data_dir::DataDir};
+use crate::{
+    common::{Clock, sealing::MasterKey},
+    edge::{self, Metrics},
+    engines::{
+        blobs::{BlobStore, RedbBlobs},
+        postgres::{Cluster, Database, DatabaseError, Login, migrate},
+    },
+    features::{
+        billing::{self, Billing},
+        idempotency::Idempotency,
+        identity::{Identity, IdentitySettings, admin},
+        orgs::{self, Orgs},
+        payments::{self, Payments},
+        projects::{self, Projects},
+        sql::{self, Sql},
+        status::{self, Capability, PaymentsInfo, Status},
+        tiers::{self, Catalogue, ProjectInventory, Tiers},
+    },
+};
+
+/// The control database.
+const CONTROL_DATABASE: &str = "run402";
+const PLATFORM_ROLE: &str = "postgres";
+/// How often the lease sweeper looks.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+mod control_migrations {
+    refinery::embed_migrations!("migrations/control");
+}
+
+/// Every service, each behind one `Arc`; handlers take the one they need.
+#[derive(Clone, FromRef)]
+pub struct App {
+    identity: Arc<Identity>,
+    orgs: Arc<Orgs>,
+    billing: Arc<Billing>,
+    payments: Arc<Payments>,
+    tiers: Arc<Tiers>,
+    inventory: Arc<dyn ProjectInventory>,
+    projects: Arc<Projects>,
+    idempotency: Arc<Idempotency>,
+    sql: Arc<Sql>,
+    status: Arc<Status>,
+}
+
+/// The embedded machines, kept to be stopped last.
+pub struct Engines {
+    cluster: Cluster,
+    blobs: Arc<RedbBlobs>,
+}
+
+impl Engines {
+    async fn start(config: &Config, data_dir: &DataDir, clock: &Clock) -> Result<Self, BootError> {
+        let (cluster, blobs) = tokio::join!(
+            Cluster::start(config.postgres.clone(), data_dir.path()),
+            RedbBlobs::open(data_dir.path().join("blobs"), &config.blobs, clock.clone()),
+        );
+        Ok(Self {
+            cluster: cluster.map_err(|error| BootError::new(error.to_string()))?,
+            blobs: Arc::new(blobs.map_err(|error| BootError::new(format!("the blob store does not open: {error}.")))?),
+        })
+    }
+
+    pub async fn stop(self) {
+        if let Err(error) = self.blobs.shutdown().await {
+            tracing::warn!(%error, "the blob store did not close cleanly; it repairs itself at the next start");
+        }
+        self.cluster.stop().await;
+    }
+}
+
+impl App {
+    /// Starts the engines and builds the services on them.
+    ///
+    /// # Errors
+    /// One sentence naming the part that does not start.
+    pub async fn boot(
+        config: &Config,
+        data_dir: &DataDir,
+        master: &MasterKey,
+        admin_key: &str,
+        public_url: &Url,
+    ) -> Result<(Self, Engines), BootError> {
+        let clock = Clock::system();
+        let catalogue = Catalogue::new(&config.tiers, config.billing.free).map_err(refuse)?;
+        let engines = Engines::start(config, data_dir, &clock).await?;
+        let control = Login::new(CONTROL_DATABASE, PLATFORM_ROLE);
+        prepare_control_database(&engines.cluster, &control).await?;
+        let database = engines.cluster.database(control);
+
+        let identity = Arc::new(Identity::new(identity_settings(config, admin_key, public_url), master, clock.clone()));
+        let orgs = Arc::new(Orgs::new(database.clone(), clock.clone(), Arc::clone(&identity), config.lease.clone()));
+        let billing = Arc::new(Billing::new(database.clone(), Arc::clone(&orgs), Arc::clone(&identity)));
+        let payments = Payments::new(
+            database.clone(),
+            clock.clone(),
+            Arc::clone(&identity),
+            Arc::clone(&orgs),
+            master.clone(),
+            public_url.as_str(),
+            payments::Settings {
+                payments: config.payments.clone(),
+                faucet: config.faucet.clone(),
+                billing: config.billing.clone(),
+                rate_limits: config.rate_limits.enabled,
+            },
+        );
+        let payments = Arc::new(payments.map_err(refuse)?);
+        let tiers =
+            Arc::new(Tiers::new(database.clone(), clock.clone(), Arc::clone(&orgs), Arc::clone(&payments), catalogue));
+        let projects = Arc::new(Projects::new(projects::Dependencies {
+            control: database.clone(),
+            cluster: engines.cluster.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            orgs: Arc::clone(&orgs),
+            payments: Arc::clone(&payments),
+            tiers: Arc::clone(&tiers),
+            data_dir: data_dir.path().to_owned(),
+            settings: config.projects.clone(),
+            rates: config.rate_limits.clone(),
+            limits: config.limits.clone(),
+        }));
+        projects.start().await.map_err(refuse)?;
+        let idempotency = Arc::new(Idempotency::new(database.clone(), master.clone(), clock.clone()));
+        let sql = Arc::new(Sql::new(Arc::clone(&projects), config.sql.clone()));
+        let status = Arc::new(Status::new(
+            capabilities(&engines, &database),
+            vec!["x402", "siwx", "postgres", "blob"],
+            config.operator.clone(),
+            PaymentsInfo {
+                mode: payments.mode().as_str().into(),
+                networks: payments.networks().into_iter().map(Into::into).collect(),
+            },
+            public_url,
+            database,
+            clock,
+        ));
+        let inventory: Arc<dyn ProjectInventory> = Arc::clone(&projects) as _;
+        Ok((Self { identity, orgs, billing, payments, tiers, inventory, projects, idempotency, sql, status }, engines))
+    }
+
+    /// Work that goes on beside requests, until `stop` is cancelled.
+    pub fn start_background(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+        tasks.spawn(Arc::clone(&self.status).sample_forever(stop.clone()));
+        tasks.spawn(self.clone().sweep_forever(stop.clone()));
+    }
+
+    /// Ends the services' own work and writes what must reach the database before it stops.
+    pub async fn stop(self) {
+        self.projects.stop().await;
+    }
+
+    pub fn router(&self, config: &Config) -> Router {
+        let api = OpenApiRouter::new()
+            .merge(status::router())
+            .merge(orgs::router())
+            .merge(billing::router())
+            .merge(payments::router())
+            .merge(tiers::router())
+            .merge(projects::router())
+            .merge(sql::router());
+        edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
+    }
+
+    /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5) and old idempotency keys. What fails is
+    /// tried again with the next round.
+    async fn sweep_forever(self, stop: CancellationToken) {
+        let mut rounds = time::interval(SWEEP_EVERY);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = rounds.tick() => {}
+            }
+            if let Err(error) = self.idempotency.sweep().await {
+                tracing::warn!(%error, "cannot forget old idempotency keys yet");
+            }
+            self.payments.shrink();
+            if let Err(error) = self.sweep_leases().await {
+                tracing::warn!(%error, "the lease sweep failed");
+            }
+        }
+    }
+
+    async fn sweep_leases(&self) -> Result<(), DatabaseError> {
+        for organisation in self.orgs.sweep().await?.purge {
+            self.projects.purge_organisation(organisation).await?;
+        }
+        Ok(())
+    }
+}
+
+fn refuse(error: impl std::fmt::Display) -> BootError {
+    BootError::new(format!("{}.", error.to_string().trim_end_matches('.')))
+}
+
+async fn prepare_control_database(cluster: &Cluster, control: &Login) -> Result<(), BootError> {
+    let explain = |error: &dyn std::fmt::Display| BootError::new(format!("the control database: {error}."));
+    if !cluster.database_exists(CONTROL_DATABASE).await.map_err(|error| explain(&error))? {
+        cluster.create_database_from("template0", CONTROL_DATABASE).await.map_err(|error| explain(&error))?;
+    }
+    migrate(cluster, control, control_migrations::migrations::runner()).await.map_err(|error| explain(&error))
+}
+
+fn identity_settings(config: &Config, admin_key: &str, public_url: &Url) -> IdentitySettings {
+    IdentitySettings {
+        public_url: public_url.clone(),
+        accept_domains: config.siwx_accept_domains.clone(),
+        loopback: config.listen.ip().is_loopback(),
+        admin_wallets: config.admin.wallets.clone(),
+        admin_key_hash: config.admin.key_hash.clone().unwrap_or_else(|| admin::hash_key(admin_key)),
+        rate_limits: config.rate_limits.enabled,
+    }
+}
+
+/// What `/health` checks, under the names clients know from the cloud (contract 01 §10): `postgres` is the server,
+/// `postgrest` a pooled session as the data API uses, `s3` the blob store, `cloudfront` the edge that answers.
+fn capabilities(engines: &Engines, database: &Database) -> Vec<Capability> {
+    let cluster = engines.cluster.clone();
+    let blobs = Arc::clone(&engines.blobs);
+    let database = database.clone();
+    vec![
+        Capability {
+            name: "postgres",
+            probe: Box::new(move || {
+                let cluster = cluster.clone();
+                Box::pin(async move { cluster.ping().await.is_ok() })
+            }),
+        },
+        Capability {
+            name: "postgrest",
+            probe: Box::new(move || {
+                let database = database.clone();
+                Box::pin(async move {
+                    match database.get().await {
+                        Ok(session) => session.simple_query("select 1").await.is_ok(),
+                        Err(_) => false,
+                    }
+                })
+            }),
+        },
+        Capability {
+            name: "s3",
+            probe: Box::new(move || {
+                let blobs = Arc::clone(&blobs);
+                Box::pin(async move { blobs.check().await.is_ok() })
+            }),
+        },
+        Capability { name: "cloudfront", probe: Box::new(|| Box::pin(async { true })) },
+    ]
+}

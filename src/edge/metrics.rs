@@ -1,0 +1,92 @@
+//! Prometheus metrics of the HTTP surface.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::{common::ApiError, features::identity::Identity};
+
+/// Headers a reverse proxy adds: with one of them a loopback peer is not the operator himself.
+const FORWARDING: [HeaderName; 3] = [
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("forwarded"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabels {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+/// Counters of the edge, and the registry others add theirs to.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RouteLabels, Counter>,
+    latency: Histogram,
+    in_flight: Gauge,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("run402");
+        let requests = Family::default();
+        let latency = Histogram::new([0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0]);
+        let in_flight = Gauge::default();
+        registry.register("http_requests", "Requests answered, by route", requests.clone());
+        registry.register("http_request_seconds", "Time to answer", latency.clone());
+        registry.register("http_in_flight", "Requests being answered", in_flight.clone());
+        Self { registry, requests, latency, in_flight }
+    }
+
+    pub(super) fn started(&self) {
+        self.in_flight.inc();
+    }
+
+    /// `route` is the pattern, never the path: ids must not become labels.
+    pub(super) fn finished(&self, method: &str, route: &str, status: StatusCode, took: Duration) {
+        self.in_flight.dec();
+        self.latency.observe(took.as_secs_f64());
+        let labels = RouteLabels { method: method.to_owned(), route: route.to_owned(), status: status.as_u16() };
+        self.requests.get_or_create(&labels).inc();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `GET /metrics`: for a caller on this machine, or one with the admin key.
+pub(super) fn answer(metrics: &Metrics, identity: &Arc<Identity>, peer: IpAddr, headers: &HeaderMap) -> Response {
+    let local = peer.is_loopback() && !FORWARDING.iter().any(|name| headers.contains_key(name));
+    if !local {
+        match identity.admin(headers) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                return ApiError::authentication_required(
+                    "Metrics are for callers on this machine, or with X-Admin-Key.",
+                )
+                .into_response();
+            }
+            Err(error) => return error.into_response(),
+        }
+    }
+    let mut text = String::new();
+    match encode(&mut text, &metrics.registry) {
+        Ok(()) => {
+            ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+        }
+        Err(error) => ApiError::internal(error).into_response(),
+    }
+}

@@ -1,0 +1,140 @@
+//! What happens around every request: identity of the request, CORS, log line, metrics, error envelope.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{ConnectInfo, MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, ExposeHeaders};
+
+use super::{Metrics, errors};
+use crate::common::{ApiError, ClientIp, TraceId, ids};
+
+/// What the outermost layer needs.
+#[derive(Clone)]
+pub(super) struct Around {
+    pub metrics: Arc<Metrics>,
+    pub trusted_proxies: Arc<[IpAddr]>,
+    pub request_timeout: Duration,
+}
+
+/// The outermost layer: gives the request its trace id and client address, bounds its time, renders errors,
+/// counts and logs. The query string is never logged: it may hold tokens.
+pub(super) async fn around(State(around): State<Around>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let trace_id = ids::trace_id();
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
+    let client_ip = client_ip(peer, request.headers(), &around.trusted_proxies);
+    request.extensions_mut().insert(ClientIp(client_ip));
+    request.extensions_mut().insert(TraceId(trace_id.clone()));
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+
+    around.metrics.started();
+    let answered = tokio::time::timeout(around.request_timeout, next.run(request)).await;
+    let response = answered.unwrap_or_else(|_| {
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The request took too long and was given up.")
+            .into_response()
+    });
+    let mut response = errors::render(response, &method, &trace_id);
+    if let Ok(value) = HeaderValue::from_str(&trace_id) {
+        response.headers_mut().insert(errors::TRACE_HEADER, value);
+    }
+
+    let took = started.elapsed();
+    let status = response.status();
+    around.metrics.finished(method.as_str(), route.as_deref().unwrap_or("-"), status, took);
+    tracing::info!(%method, path, status = status.as_u16(), ms = took.as_secs_f64() * 1e3, trace_id, "request");
+    response
+}
+
+/// The right-most address of `X-Forwarded-For` that is not a trusted proxy, when a trusted proxy sent it;
+/// otherwise the peer.
+fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
+    if !trusted.contains(&peer) {
+        return peer;
+    }
+    headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|part| part.trim().parse().ok())
+        .rfind(|ip| !trusted.contains(ip))
+        .unwrap_or(peer)
+}
+
+/// CORS of the API: open by design, without cookies (contract 01 §1.6).
+pub(super) fn cors() -> CorsLayer {
+    let exposed = [
+        "payment-required",
+        "payment-response",
+        "x-payment-response",
+        "www-authenticate",
+        "payment-receipt",
+        "retry-after",
+        "x-run402-request-id",
+        "x-run402-trace-id",
+        "content-range",
+        "etag",
+    ];
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::any())
+        .allow_methods(AllowMethods::list([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+        ]))
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(ExposeHeaders::list(exposed.map(HeaderName::from_static)))
+        .max_age(Duration::from_secs(86_400))
+}
+
+/// A preflight is answered with 204 (01 §1.6, check 29); the CORS layer says 200.
+pub(super) async fn preflight_without_content(request: Request, next: Next) -> Response {
+    let is_preflight =
+        request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
+    let mut response = next.run(request).await;
+    if is_preflight && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let headers = |value: &'static str| {
+            HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static(value))])
+        };
+        let proxy = [ip("10.0.0.1")];
+        let cases = [
+            ("192.0.2.9", "198.51.100.7", "192.0.2.9"),
+            ("10.0.0.1", "198.51.100.7", "198.51.100.7"),
+            ("10.0.0.1", "6.6.6.6, 198.51.100.7, 10.0.0.1", "198.51.100.7"),
+            ("10.0.0.1", "garbage", "10.0.0.1"),
+        ];
+        for (peer, header, expected) in cases {
+            assert_eq!(client_ip(ip(peer), &headers(header), &proxy), ip(expected), "{peer} {header}");
+        }
+    }
+}

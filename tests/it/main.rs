@@ -1,0 +1,18 @@
+//! Every integration test, in one binary because linking is the slow part of a test build.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod billing;
+mod boot;
+mod clients;
+mod durability;
+mod faucet;
+mod hostile_sql;
+mod identity;
+mod isolation;
+mod payments;
+mod projects;
+mod service;
+mod sql;
+mod tiers;

@@ -1,0 +1,44 @@
+//! The control database behind the box's back: for travelling in time and for checking what is really stored.
+
+use std::path::Path;
+
+use tokio_postgres::{Client, Config, NoTls};
+
+use super::Appliance;
+
+/// The platform's superuser over the unix socket, in the named database.
+pub async fn connect(appliance: &Appliance, database: &str) -> Client {
+    connect_in(appliance.data_dir(), database).await
+}
+
+pub async fn connect_in(data_dir: &Path, database: &str) -> Client {
+    let (client, connection) = Config::new()
+        .host_path(data_dir.join("run"))
+        .user("postgres")
+        .dbname(database)
+        .connect(NoTls)
+        .await
+        .expect("the control database accepts its superuser over the socket");
+    tokio::spawn(connection);
+    client
+}
+
+pub async fn control(appliance: &Appliance) -> Client {
+    connect(appliance, "run402").await
+}
+
+/// Moves an organisation's lease so that it ended this many days ago.
+pub async fn expire_lease(appliance: &Appliance, organisation: &str, days_ago: i32) {
+    let changed = control(appliance)
+        .await
+        .execute(
+            "update organisations
+                set lease_started_at = now() - make_interval(days => $2 + 7),
+                    lease_expires_at = now() - make_interval(days => $2)
+              where id = $1::text::uuid",
+            &[&organisation, &days_ago],
+        )
+        .await
+        .expect("the lease can be moved");
+    assert_eq!(changed, 1, "no organisation {organisation}");
+}
