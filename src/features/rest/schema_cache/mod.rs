@@ -5,6 +5,7 @@
 //! so a dark table and a visible one look the same here.
 
 pub mod build;
+pub mod cache;
 pub mod relationships;
 pub mod store;
 pub mod suggest;

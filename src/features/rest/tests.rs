@@ -1,0 +1,1 @@
+//! Whole exchanges against a real server.
