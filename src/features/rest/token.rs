@@ -310,3 +310,174 @@ impl RestError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+    use base64::engine::general_purpose::STANDARD;
+    use jsonwebtoken::{EncodingKey, Header as JwtHeader, encode};
+    use url::Url;
+
+    use super::*;
+    use crate::{common::sealing::MasterKey, features::identity::IdentitySettings};
+
+    /// A P-256 key pair made for these tests: PKCS #8 in base64, and the two coordinates.
+    const PRIVATE: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgCTkW3p0ShudNNcWRZ03IdcCXz06x/01/7/wMSB9I6UyhRANCAAT068ERypuB18QLD/vuUVpXt4w7IVbACeuJVLm6tne1+7XO1ttidj5lbTrcvc1d2PTOgI87Zq60QR5po2/NPPzz";
+    const X: &str = "9OvBEcqbgdfECw_77lFaV7eMOyFWwAnriVS5urZ3tfs";
+    const Y: &str = "tc7W22J2PmVtOty9zV3Y9M6AjztmrrRBHmmjb808_PM";
+
+    struct OneKey(Option<ProjectId>);
+
+    impl UserKeys for OneKey {
+        fn find(&self, kid: &str) -> Option<UserKey> {
+            let key = Arc::new(DecodingKey::from_ec_components(X, Y).unwrap());
+            (kid == "k1").then(|| UserKey { key, project: self.0.clone() })
+        }
+    }
+
+    const PROJECT: &str = "prj_1_a";
+    const NOW: i64 = 1_800_000_000;
+
+    fn tokens(bound: Option<&str>) -> Tokens {
+        let settings = IdentitySettings {
+            public_url: Url::parse("http://localhost:4020").unwrap(),
+            accept_domains: Vec::new(),
+            loopback: true,
+            admin_wallets: Vec::new(),
+            admin_key_hash: String::new(),
+            rate_limits: false,
+        };
+        let clock = Clock::fixed(Timestamp::from_millis(NOW * 1000).unwrap());
+        let identity = Identity::new(settings, &MasterKey::from_bytes([7; 32]), clock.clone());
+        let keys = OneKey(bound.map(|id| id.parse().unwrap()));
+        Tokens::new(Arc::new(identity), Arc::new(keys), clock)
+    }
+
+    fn project_key(tokens: &Tokens, project: &str, role: KeyRole) -> String {
+        tokens.identity.mint_project_key(&project.parse().unwrap(), role)
+    }
+
+    fn user_token(kid: Option<&str>, changes: &Value) -> String {
+        let mut claims = json!({
+            "sub": "6f1b0c52-8a5f-4a4e-9c55-0c1d2e3f4a5b", "role": "authenticated", "project_id": PROJECT,
+            "iss": "agentdb", "exp": NOW + 60, "session_id": "s1", "authz_version": 3,
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let header = JwtHeader { kid: kid.map(str::to_owned), ..JwtHeader::new(Algorithm::ES256) };
+        encode(&header, &claims, &EncodingKey::from_ec_der(&STANDARD.decode(PRIVATE).unwrap())).unwrap()
+    }
+
+    fn ask(tokens: &Tokens, surface: Surface, headers: &[(&str, &str)]) -> Result<CallerRole, String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        tokens
+            .caller(&map, surface)
+            .map(|caller| caller.role)
+            .map_err(|error| format!("{} {}", error.status().as_u16(), error.code()))
+    }
+
+    #[test]
+    fn the_bearer_wins_and_project_keys_open_their_own_door() {
+        let tokens = tokens(None);
+        let anon = project_key(&tokens, PROJECT, KeyRole::Anon);
+        let service = project_key(&tokens, PROJECT, KeyRole::Service);
+        let foreign = project_key(&tokens, "prj_2_b", KeyRole::Anon);
+        let user = user_token(Some("k1"), &json!({}));
+        let bearer = |token: &str| format!("Bearer {token}");
+        let admin_only = Err("403 ADMIN_REQUIRED".to_owned());
+        use Surface::{Admin, Public};
+        for (surface, apikey, authorization, expected) in [
+            (Public, Some(&anon), None, Ok(CallerRole::Anon)),
+            (Public, None, Some(bearer(&anon)), Ok(CallerRole::Anon)),
+            (Public, Some(&anon), Some(bearer(&user)), Ok(CallerRole::Authenticated)),
+            (Public, Some(&user), None, Ok(CallerRole::Authenticated)),
+            (Public, Some(&user), Some(bearer(&anon)), Ok(CallerRole::Anon)),
+            (Public, Some(&anon), Some("Basic eDp5".into()), Ok(CallerRole::Anon)),
+            (Public, None, Some("Basic eDp5".into()), Err("401 AUTHENTICATION_REQUIRED".into())),
+            (Public, None, None, Err("401 AUTHENTICATION_REQUIRED".into())),
+            (Public, Some(&service), None, admin_only.clone()),
+            (Public, Some(&anon), Some(bearer(&service)), admin_only.clone()),
+            (Public, Some(&service), Some(bearer(&user)), admin_only.clone()),
+            (Public, Some(&foreign), Some(bearer(&anon)), Err("403 FORBIDDEN".into())),
+            (Public, Some(&foreign), Some(bearer(&user)), Err("403 FORBIDDEN".into())),
+            (Admin, None, Some(bearer(&service)), Ok(CallerRole::Service)),
+            (Admin, Some(&service), None, Ok(CallerRole::Service)),
+            (Admin, Some(&anon), None, admin_only.clone()),
+            (Admin, None, Some(bearer(&user)), admin_only),
+            (Admin, Some(&service), Some("Basic eDp5".into()), Err("401 UNAUTHORIZED".into())),
+            (Admin, None, None, Err("401 AUTHENTICATION_REQUIRED".into())),
+        ] {
+            let mut headers: Vec<(&str, &str)> = Vec::new();
+            headers.extend(apikey.map(|key| ("apikey", key.as_str())));
+            headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
+            assert_eq!(ask(&tokens, surface, &headers), expected, "{surface:?} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_prove_nothing_are_refused() {
+        let tokens = tokens(Some(PROJECT));
+        let none = format!(
+            "{}.{}.",
+            URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#),
+            URL_SAFE_NO_PAD.encode(r#"{"role":"service_role"}"#)
+        );
+        let mut forged = user_token(Some("k1"), &json!({}));
+        forged.replace_range(forged.rfind('.').unwrap() + 1.., &"A".repeat(86));
+        let hs256_with_public_key = encode(
+            &JwtHeader { kid: Some("k1".into()), ..JwtHeader::new(Algorithm::HS256) },
+            &json!({"role": "authenticated", "project_id": PROJECT}),
+            &EncodingKey::from_secret(X.as_bytes()),
+        )
+        .unwrap();
+        for (token, expected) in [
+            (String::new(), "401 PGRST301"),
+            ("garbage".into(), "401 PGRST301"),
+            ("a.b.c".into(), "401 PGRST301"),
+            (none, "401 PGRST301"),
+            (forged, "401 PGRST301"),
+            (hs256_with_public_key, "401 PGRST301"),
+            (user_token(None, &json!({})), "401 PGRST301"),
+            (user_token(Some("k2"), &json!({})), "401 PGRST301"),
+            (user_token(Some("k1"), &json!({"exp": NOW - 1})), "401 PGRST303"),
+            (user_token(Some("k1"), &json!({"nbf": NOW + 100})), "401 PGRST303"),
+            (user_token(Some("k1"), &json!({"role": "anon"})), "401 UNAUTHORIZED"),
+            (user_token(Some("k1"), &json!({"role": "service_role"})), "401 UNAUTHORIZED"),
+            (user_token(Some("k1"), &json!({"role": "postgres"})), "401 UNAUTHORIZED"),
+            (user_token(Some("k1"), &json!({"project_id": null})), "401 UNAUTHORIZED"),
+            (user_token(Some("k1"), &json!({"project_id": "prj_2_b"})), "401 UNAUTHORIZED"),
+        ] {
+            let header = format!("Bearer {token}");
+            assert_eq!(
+                ask(&tokens, Surface::Public, &[("authorization", &header)]),
+                Err(expected.to_owned()),
+                "{token}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_remembered_token_still_expires() {
+        let tokens = tokens(None);
+        let header = format!("Bearer {}", user_token(Some("k1"), &json!({"role": "project_admin"})));
+        let now = || ask(&tokens, Surface::Public, &[("authorization", &header)]);
+        assert_eq!((now(), now()), (Ok(CallerRole::ProjectAdmin), Ok(CallerRole::ProjectAdmin)));
+        tokens.clock.advance(jiff::SignedDuration::from_secs(61));
+        assert_eq!(now(), Err("401 PGRST303".to_owned()));
+    }
+
+    #[test]
+    fn claims_become_settings() {
+        let tokens = tokens(None);
+        let mut headers = HeaderMap::new();
+        let token = format!("Bearer {}", user_token(Some("k1"), &json!({})));
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(&token).unwrap());
+        let caller = tokens.caller(&headers, Surface::Public).unwrap();
+        assert_eq!((caller.session_id.as_str(), caller.authz_version.as_str()), ("s1", "3"));
+        assert!(caller.claims.contains(&format!("\"sub\":\"{}\"", caller.user_id)), "compact JSON: {}", caller.claims);
+    }
+}

@@ -23,7 +23,11 @@ pub fn find(cache: &SchemaCache, origin: &str, embed: &SelectEmbed) -> Result<Ar
     }
     let matching: Vec<_> =
         all.iter().filter(|one| !one.is_computed() && matches(one, &embed.target, embed.hint.as_deref())).collect();
-    match matching.as_slice() {
+    // A constraint or column names the same relationship again for every view over either end; the tables' own
+    // is meant.
+    let named_by_key = matching.iter().any(|one| one.target != embed.target);
+    let direct: Vec<_> = matching.iter().copied().filter(|one| named_by_key && !one.through_view).collect();
+    match if direct.is_empty() { matching.as_slice() } else { direct.as_slice() } {
         [] => Err(none_found(cache, origin, embed)),
         [only] => Ok(Arc::clone(only)),
         several => Err(ambiguous(origin, &embed.target, several)),
@@ -43,7 +47,12 @@ fn matches(one: &Relationship, target: &str, hint: Option<&str>) -> bool {
                     Link::ManyToOne { .. } | Link::OneToOne { from_origin: true, .. } => {
                         is_foreign_key_column(one, hint)
                     }
-                    _ => is_hinted(one, hint),
+                    Link::OneToMany { columns, .. } | Link::OneToOne { columns, .. } => {
+                        is_constraint(one, hint)
+                            || matches!(columns.as_slice(), [(referenced, _)] if referenced == hint)
+                    }
+                    Link::ManyToMany(_) => is_junction(one, hint),
+                    Link::Computed { .. } => false,
                 }
         }
         (false, None) => {

@@ -1,1 +1,0 @@
-//! Whole exchanges against a real server.
