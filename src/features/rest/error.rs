@@ -4,7 +4,10 @@
 //! `{code, message, details, hint}`, because PostgREST clients match on those four. Errors of the gateway
 //! (credentials, quota, lifecycle) use the platform's [`ApiError`] instead; [`RestError`] holds either.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    ops::{Deref, DerefMut},
+};
 
 use axum::{
     Json,
@@ -20,8 +23,12 @@ pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// An error with PostgREST's body.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{status} {code}: {message}")]
-pub struct NativeError {
+#[error("{} {}: {}", .0.status, .0.code, .0.message)]
+pub struct NativeError(Box<Report>);
+
+/// What a [`NativeError`] says. Boxed there, because results are everywhere and errors are rare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
     pub status: StatusCode,
     pub code: Cow<'static, str>,
     pub message: String,
@@ -33,9 +40,23 @@ pub struct NativeError {
     pub reason: Option<String>,
 }
 
+impl Deref for NativeError {
+    type Target = Report;
+
+    fn deref(&self) -> &Report {
+        &self.0
+    }
+}
+
+impl DerefMut for NativeError {
+    fn deref_mut(&mut self) -> &mut Report {
+        &mut self.0
+    }
+}
+
 impl NativeError {
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Report {
             status,
             code: code.into(),
             message: message.into(),
@@ -43,7 +64,7 @@ impl NativeError {
             hint: None,
             headers: Vec::new(),
             reason: None,
-        }
+        }))
     }
 
     /// 400 with a PGRST code.
@@ -126,10 +147,11 @@ impl IntoResponse for NativeError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        for (name, value) in self.headers {
+        let Report { headers: chosen, reason, .. } = *self.0;
+        for (name, value) in chosen {
             headers.insert(name, value);
         }
-        if let Some(reason) = self.reason.and_then(|text| hyper::ext::ReasonPhrase::try_from(text.into_bytes()).ok()) {
+        if let Some(reason) = reason.and_then(|text| hyper::ext::ReasonPhrase::try_from(text.into_bytes()).ok()) {
             response.extensions_mut().insert(reason);
         }
         response
@@ -144,13 +166,7 @@ pub enum RestError {
     Gateway(#[from] ApiError),
     /// Found by the REST layer or by Postgres.
     #[error(transparent)]
-    Native(Box<NativeError>),
-}
-
-impl From<NativeError> for RestError {
-    fn from(error: NativeError) -> Self {
-        Self::Native(Box::new(error))
-    }
+    Native(#[from] NativeError),
 }
 
 impl IntoResponse for RestError {

@@ -383,7 +383,7 @@ mod tests {
     fn rows(content_type: &str, body: &str, any_keys: bool) -> Result<Rows, String> {
         Rows::parse(Some(content_type), &Bytes::from(body.to_owned()), any_keys).map_err(|error| {
             assert_eq!(error.code, "PGRST102");
-            error.message
+            error.message.clone()
         })
     }
 

@@ -247,10 +247,10 @@ fn braced(cursor: &mut Cursor) -> Parsed<String> {
     let mut depth = 1_usize;
     let mut in_quotes = false;
     while depth > 0 {
-        match cursor.next() {
+        match cursor.advance() {
             None => return cursor.fail("\"}\""),
             Some('\\') => {
-                cursor.next();
+                cursor.advance();
             }
             Some('"') => in_quotes = !in_quotes,
             Some('{') if !in_quotes => depth += 1,

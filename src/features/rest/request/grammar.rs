@@ -63,7 +63,7 @@ impl<'a> Cursor<'a> {
         self.rest().chars().next()
     }
 
-    pub fn next(&mut self) -> Option<char> {
+    pub fn advance(&mut self) -> Option<char> {
         let c = self.peek()?;
         self.at += c.len_utf8();
         Some(c)
@@ -188,7 +188,7 @@ pub fn name(cursor: &mut Cursor) -> Parsed<String> {
         if !joins || start.at == cursor.at {
             break;
         }
-        cursor.next();
+        cursor.advance();
     }
     let raw = start.rest().get(..cursor.at - start.at).unwrap_or("").trim();
     if raw.is_empty() {
@@ -202,9 +202,9 @@ pub fn quoted(cursor: &mut Cursor) -> Parsed<String> {
     cursor.expect("\"", "quoted value")?;
     let mut value = String::new();
     loop {
-        match cursor.next() {
+        match cursor.advance() {
             Some('"') => return Ok(value),
-            Some('\\') => match cursor.next() {
+            Some('\\') => match cursor.advance() {
                 Some(c) => value.push(c),
                 None => return cursor.fail("escaped character"),
             },

@@ -267,7 +267,7 @@ mod tests {
     }
 
     fn code(query: &str) -> String {
-        QueryParameters::parse(query, Dialect::Relation).unwrap_err().code.into_owned()
+        QueryParameters::parse(query, Dialect::Relation).unwrap_err().code.to_string()
     }
 
     #[test]

@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_dark_table_is_hinted_at_but_a_policy_is_not() {
         let dark = report("42501", "permission denied for table t").into_native(true);
-        assert!(dark.hint.unwrap().contains("'t'"));
+        assert!(dark.hint.as_ref().unwrap().contains("'t'"));
         let policy = report("42501", "new row violates row-level security policy for table \"t\"").into_native(false);
         assert_eq!(policy.hint, None);
     }

@@ -220,8 +220,8 @@ pub struct SchemaCache {
 
 impl SchemaCache {
     pub fn new(relations: Vec<Relation>, relationships: Vec<Relationship>, functions: Vec<Function>) -> Self {
-        let mut cache = Self::default();
-        cache.relations = relations.into_iter().map(|relation| (relation.name.clone(), Arc::new(relation))).collect();
+        let relations = relations.into_iter().map(|relation| (relation.name.clone(), Arc::new(relation))).collect();
+        let mut cache = Self { relations, ..Self::default() };
         for relationship in relationships {
             cache.relationships.entry(relationship.origin.clone()).or_default().push(Arc::new(relationship));
         }
