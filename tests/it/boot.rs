@@ -11,7 +11,7 @@ use std::{
 
 use crate::support::{
     Appliance,
-    appliance::{is_root, nobody, own, temporary_dir},
+    appliance::{is_root, nobody, own, program, temporary_dir},
     control, process,
 };
 
@@ -125,19 +125,29 @@ async fn only_the_gateway_listens_and_only_where_it_was_told() {
 
 #[tokio::test]
 async fn a_data_directory_open_to_others_is_refused() {
+    let mut appliance = Appliance::plan().boot();
+    appliance.stop();
+    let data = appliance.data_dir().to_owned();
+    for mode in [0o755, 0o750, 0o711, 0o777] {
+        fs::set_permissions(&data, fs::Permissions::from_mode(mode)).expect("a mode");
+        assert_refused(&Appliance::plan().data_dir(&data).refusal(), &[&*data.to_string_lossy(), "chmod"]);
+    }
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("a mode");
+    appliance.start_again();
+}
+
+#[tokio::test]
+async fn an_empty_data_directory_open_to_others_is_closed_first() {
     let temporary = temporary_dir();
     let data = temporary.path().join("data");
     fs::create_dir(&data).expect("a directory");
     if is_root() {
         own(&data, &nobody());
     }
-    for mode in [0o755, 0o750, 0o777] {
-        fs::set_permissions(&data, fs::Permissions::from_mode(mode)).expect("a mode");
-        assert_refused(&Appliance::plan().data_dir(&data).refusal(), &[&*data.to_string_lossy()]);
-    }
-    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("a mode");
-    let mut appliance = Appliance::plan().data_dir(&data).boot();
-    assert!(appliance.stop().is_some_and(|status| status.success()));
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let _appliance = Appliance::plan().data_dir(&data).boot();
+    let mode = fs::metadata(&data).expect("the directory").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700, "it is {mode:o}");
 }
 
 #[tokio::test]
@@ -257,10 +267,7 @@ async fn a_signal_during_the_boot_ends_it_too() {
 #[tokio::test]
 async fn help_explains_every_option() {
     let help = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_run402"))
-            .args(arguments)
-            .output()
-            .expect("the binary starts");
+        let output = program().args(arguments).output().expect("the binary starts");
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).expect("text")
     };
@@ -293,10 +300,7 @@ async fn the_admin_token_is_printed_to_whoever_owns_the_directory() {
     let appliance = Appliance::shared();
     let key = appliance.admin_key();
     assert!(key.len() >= 32 && !key.contains(char::is_whitespace), "{key}");
-    let nowhere = std::process::Command::new(env!("CARGO_BIN_EXE_run402"))
-        .args(["admin", "token", "--data-dir", "/nonexistent"])
-        .output()
-        .expect("the binary starts");
+    let nowhere = program().args(["admin", "token", "--data-dir", "/nonexistent"]).output().expect("the binary starts");
     assert_refused(&nowhere, &["/nonexistent"]);
     let log = fs::read_to_string(appliance.data_dir().with_extension("logs").join("stderr")).unwrap_or_default();
     assert!(!log.contains(&key), "logs never hold keys");

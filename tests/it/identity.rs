@@ -12,6 +12,9 @@ use crate::support::{
 
 const STATUS: &str = "/tiers/v1/status";
 
+/// The header of contract 01 §2.2.
+const VECTOR: &str = "eyJkb21haW4iOiJsb2NhbGhvc3QiLCJhZGRyZXNzIjoiMHhmMzlGZDZlNTFhYWQ4OEY2RjRjZTZhQjg4MjcyNzljZmZGYjkyMjY2Iiwic3RhdGVtZW50IjoiU2lnbiBpbiB0byBSdW40MDIiLCJ1cmkiOiJodHRwOi8vbG9jYWxob3N0OjQwMjAvdGllcnMvdjEvc3RhdHVzIiwidmVyc2lvbiI6IjEiLCJjaGFpbklkIjoiZWlwMTU1Ojg0NTMyIiwidHlwZSI6ImVpcDE5MSIsIm5vbmNlIjoiMDAxMTIyMzM0NDU1NjY3Nzg4OTlhYWJiY2NkZGVlZmYiLCJpc3N1ZWRBdCI6IjIwMjYtMDYtMTlUMTA6MDA6MDAuMDAwWiIsImV4cGlyYXRpb25UaW1lIjoiMjAyNi0wNi0xOVQxMDowNTowMC4wMDBaIiwic2lnbmF0dXJlIjoiMHhhNjc5ZmZkYzkzYWM0YmYwNWI0Mjk2OGVjY2ZjYzk1OTZjMzhjODI0MzAxMjMwODc1NzY3ZGIyMTVhOGNiY2MxNzRjNjAyNDI2MWQ0OTU1MzNiY2M2ZTU1MjVhNjM3NTRjNWE5OWZiM2E2NGYyZjRiNzYwOWY5ZTZkYWIzYTYwODFjIn0=";
+
 /// What a header for the status route looks like before somebody spoils it.
 fn honest(api: &Api, wallet: &Wallet) -> SignIn {
     wallet.sign_in(api.host(), &format!("{}{STATUS}", api.base_url()))
@@ -44,10 +47,7 @@ fn the_harness_signs_the_vector_of_the_contract_byte_for_byte() {
         hex::encode(message.signature()),
         "a679ffdc93ac4bf05b42968eccfcc9596c38c824301230875767db215a8cbcc174c6024261d495533bcc6e5525a63754c5a99fb3a64f2f4b7609f9e6dab3a6081c"
     );
-    let header = message.header();
-    assert!(header.starts_with("eyJkb21haW4iOiJsb2NhbGhvc3QiLCJhZGRyZXNzIjoiMHhmMzlG"), "{header}");
-    assert!(header.ends_with("MDgxYyJ9"), "{header}");
-    assert_eq!(STANDARD.decode(&header).expect("base64").len() % 3, 0);
+    assert_eq!(message.header(), VECTOR);
 }
 
 #[tokio::test]

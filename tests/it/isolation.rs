@@ -65,7 +65,11 @@ async fn the_catalog_shows_nothing_of_another_projects_objects() {
         "select count(*)::int from pg_largeobject_metadata",
         "select count(*)::int from pg_prepared_xacts",
     ] {
-        assert_eq!(mine.value(query).await, 0, "{query}");
+        let answer = mine.sql(query).await;
+        // Hiding the view is as good as an empty one.
+        if answer.status != 400 || answer.json()["details"]["sqlstate"] != "42501" {
+            assert_eq!(answer.is(200)["rows"][0]["count"], 0, "{query}");
+        }
     }
     // Names of databases and roles are visible to everyone in Postgres; they must say nothing.
     let names =

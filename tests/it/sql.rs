@@ -306,27 +306,35 @@ async fn an_endless_query_is_stopped_and_the_next_one_is_served() {
     }
 }
 
+/// Peak memory of the gateway since it started, in MiB.
+fn peak_memory(appliance: &Appliance) -> u64 {
+    let text = crate::support::process::status_field(appliance.pid(), "VmHWM").expect("the box is alive");
+    let kibibytes: u64 = text.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number");
+    kibibytes / 1024
+}
+
 #[tokio::test]
 async fn a_result_of_gigabytes_is_refused_in_bounded_memory() {
-    let appliance = Appliance::shared();
+    let appliance = Appliance::plan().boot();
     let project = appliance.api().provision().await;
-    let memory = || {
-        let text = crate::support::process::status_field(appliance.pid(), "VmRSS").expect("the box is alive");
-        text.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("kibibytes")
-    };
-    let before = memory();
-    for text in [
-        "select repeat('x', 1024 * 1024) from generate_series(1, 4096)",
-        "select n from generate_series(1, 10001) n",
-        "select n, repeat('y', 1000) from generate_series(1, 10000000) n",
-        "select repeat('z', 1000000000)",
-    ] {
-        let body = project.sql(text).await.refused(400, "RESULT_TOO_LARGE");
-        assert_eq!(body["mutation_state"], "rolled_back", "{text}");
-    }
     assert_eq!(project.sql("select n from generate_series(1, 10000) n").await.is(200)["row_count"], 10_000);
-    let grown = memory().saturating_sub(before);
-    assert!(grown < 300 * 1024, "the box grew by {grown} KiB");
+    for (text, code) in [
+        ("select n from generate_series(1, 10001) n", "RESULT_TOO_LARGE"),
+        ("select repeat('x', 1024 * 1024) from generate_series(1, 4096)", "RESULT_TOO_LARGE"),
+        ("select n, repeat('y', 1000) from generate_series(1, 10000000) n", "RESULT_TOO_LARGE"),
+        ("select repeat('z', 50000000)", "RESULT_TOO_LARGE"),
+        // Beyond the memory of a session: the server itself refuses.
+        ("select repeat('z', 1000000000)", "SQL_ERROR"),
+        ("select repeat('z', 1000000000), repeat('z', 1000000000) from generate_series(1, 3)", "SQL_ERROR"),
+    ] {
+        let before = peak_memory(&appliance);
+        let body = project.sql(text).await.refused(400, code);
+        assert_eq!(body["mutation_state"], "rolled_back", "{text}");
+        let grown = peak_memory(&appliance) - before;
+        assert!(grown < 200, "{text} took {grown} MiB of the gateway");
+    }
+    let body = project.sql_with("select repeat('z', $1)", json!([1_000_000_000])).await.refused(400, "SQL_ERROR");
+    assert_eq!(body["details"]["sqlstate"], "53200");
 }
 
 #[tokio::test]

@@ -77,10 +77,12 @@ async fn subscribing_starts_a_lease_of_a_week() {
     assert_eq!(status["organization_lifecycle_state"], "active");
     assert_eq!(status["pool_usage"]["api_calls_limit"], 500_000);
     assert_eq!(status["pool_usage"]["storage_bytes_limit"], 262_144_000);
+    // More generous than the catalogue: clients refuse locally what these numbers forbid (03 §2).
     let limits = &status["function_limits"];
-    assert_eq!(limits["max_function_timeout_seconds"], 10);
-    assert_eq!(limits["max_function_memory_mb"], 128);
-    assert_eq!(limits["max_scheduled_functions"], 1);
+    let at_least = |key: &str, floor: u64| assert!(limits[key].as_u64() >= Some(floor), "{key} in {limits}");
+    at_least("max_function_timeout_seconds", 45);
+    at_least("max_function_memory_mb", 512);
+    at_least("max_scheduled_functions", 1);
     assert_eq!(limits["min_cron_interval_minutes"], 15);
     assert_eq!(limits["current_scheduled_functions"], 0);
 }
@@ -261,7 +263,9 @@ async fn a_dormant_state_that_was_announced_long_enough_ends_in_a_purge() {
     control::control(&appliance)
         .await
         .execute(
-            "update organisations set lifecycle_state = 'dormant', lifecycle_entered_at = now() - interval '61 days'
+            "update organisations
+                set lifecycle_state = 'dormant', lifecycle_entered_at = now() - interval '61 days',
+                    dormant_running_seconds = 2 * 86400
               where id = $1::text::uuid",
             &[&organisation],
         )

@@ -26,6 +26,17 @@ const BOOT_LIMIT: Duration = Duration::from_secs(90);
 /// The contract's bound for a clean stop.
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// The binary without what the developer has set in his environment for a box of his own.
+pub fn program() -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RUN402_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Settings of most boxes: nothing that slows a test down or makes it depend on its neighbours.
 const UNLIMITED: [(&str, &str); 2] = [("faucet.cooldown_seconds", "0"), ("rate_limits.enabled", "false")];
 
@@ -104,7 +115,7 @@ impl Plan {
     }
 
     fn command(&self, data_dir: &Path) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = program();
         command
             .arg("serve")
             .arg("--data-dir")
@@ -113,10 +124,6 @@ impl Plan {
             .args(["--set", &format!("postgres.install_dir={}", install_dir().display())])
             .current_dir("/")
             .stdin(Stdio::null());
-        // What the developer has set for a box of his own must not leak into the tests.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RUN402_")) {
-            command.env_remove(name);
-        }
         for (key, value) in &self.settings {
             command.args(["--set", &format!("{key}={value}")]);
         }
@@ -293,7 +300,7 @@ impl Appliance {
 
     /// What `run402 admin token` prints.
     pub fn admin_key(&self) -> String {
-        let output = Command::new(BINARY)
+        let output = program()
             .args(["admin", "token", "--data-dir"])
             .arg(&self.room.data_dir)
             .output()

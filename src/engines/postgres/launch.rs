@@ -23,6 +23,7 @@ use std::{
 use nix::{
     sys::{
         prctl,
+        resource::{Resource, setrlimit},
         signal::{Signal, kill},
         wait::{Id, WaitPidFlag, waitid},
     },
@@ -137,9 +138,11 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts the process.
-    pub(super) async fn start(mut command: Command) -> Result<Self, StartError> {
+    ///
+    /// `address_space` bounds each server process, in bytes.
+    pub(super) async fn start(mut command: Command, address_space: u64) -> Result<Self, StartError> {
         let program = PathBuf::from(command.get_program());
-        prepare(&mut command);
+        prepare(&mut command, address_space);
         let (started, start) = oneshot::channel();
         let (ended, exit) = watch::channel(None);
         let reaped = Arc::new(Mutex::new(false));
@@ -196,7 +199,7 @@ impl Drop for Running {
 
 /// What happens between fork and exec.
 #[expect(unsafe_code, reason = "the one place; see the SAFETY comment")]
-fn prepare(command: &mut Command) {
+fn prepare(command: &mut Command, address_space: u64) {
     let environment: Vec<_> =
         command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
     command.env_clear().envs(environment).current_dir("/");
@@ -206,6 +209,8 @@ fn prepare(command: &mut Command) {
         // A Ctrl-C on our terminal is for us; we decide when the server stops.
         setsid()?;
         prctl::set_no_new_privs()?;
+        // Inherited by every session, where a tenant may raise `work_mem` as he likes.
+        setrlimit(Resource::RLIMIT_AS, address_space, address_space)?;
         prctl::set_pdeathsig(Signal::SIGINT)?;
         // We may have died before the line above; then nobody would ever send that signal.
         if getppid() != parent {
@@ -214,7 +219,7 @@ fn prepare(command: &mut Command) {
         Ok(())
     };
     // SAFETY: the closure runs in the forked child of a process with many threads, so it may only use
-    // async-signal-safe operations: it makes five system calls, allocates nothing and takes no lock
+    // async-signal-safe operations: it makes six system calls, allocates nothing and takes no lock
     // (`from_raw_os_error` stores a number).
     unsafe {
         command.pre_exec(set_up);

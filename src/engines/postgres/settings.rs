@@ -8,12 +8,18 @@ use super::StartError;
 /// have not yet noticed that we hung up.
 const RESERVED_CONNECTIONS: usize = 8;
 
+/// What a server process maps besides its memory and the page cache: program, libraries, other shared state.
+const PROGRAM_MB: u64 = 128;
+
 /// How the database server is run. The defaults fit a small box with a thousand mostly idle projects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterSettings {
     /// Page cache of the server, in MiB. The kernel caches files as well.
     pub shared_buffers_mb: u32,
+    /// Memory one session may take beyond the page cache, in MiB: a statement that wants more fails with
+    /// SQLSTATE 53200 instead of starving its neighbours. Also bounds the largest value a session can send.
+    pub session_memory_mb: u32,
     /// Connections the server accepts.
     pub max_connections: usize,
     /// Connections this process opens at most, over all databases and roles. At least 8 below
@@ -36,6 +42,7 @@ impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
             shared_buffers_mb: 32,
+            session_memory_mb: 384,
             max_connections: 80,
             pool_budget: 60,
             pool_max_per_login: 8,
@@ -51,6 +58,7 @@ impl ClusterSettings {
     pub(super) fn check(&self) -> Result<(), StartError> {
         let rules = [
             (self.shared_buffers_mb >= 1, "shared_buffers_mb must be at least 1"),
+            (self.session_memory_mb >= 64, "session_memory_mb must be at least 64"),
             (self.pool_budget >= 1, "pool_budget must be at least 1"),
             (self.pool_max_per_login >= 1, "pool_max_per_login must be at least 1"),
             (
@@ -65,6 +73,11 @@ impl ClusterSettings {
             Some((_, sentence)) => Err(StartError::Settings(sentence)),
             None => Ok(()),
         }
+    }
+
+    /// Address space of one server process, in bytes: its own memory, the shared page cache, and the program itself.
+    pub(super) fn address_space(&self) -> u64 {
+        (u64::from(self.session_memory_mb) + u64::from(self.shared_buffers_mb) + PROGRAM_MB) << 20
     }
 
     pub(super) fn idle_timeout(&self) -> Duration {

@@ -120,7 +120,7 @@ impl Launcher {
     /// One attempt: start, then wait until it accepts connections.
     async fn launch(&self) -> Result<Running, StartError> {
         let command = launch::command(&self.settings, &self.places, self.socket_dir.path());
-        let mut server = Running::start(command).await?;
+        let mut server = Running::start(command, self.settings.address_space()).await?;
         let waited = self.settings.start_timeout();
         let outcome = tokio::select! {
             how = server.exited() => Err(Some(how)),

@@ -185,6 +185,9 @@ fn of_server(error: &DbError, place: Option<Place>, sent: Sent, text: &str) -> A
     let position = place.and_then(|place| position(error, place, sent));
     let (status, code, retryable) = match sqlstate {
         "40001" | "40P01" | "55P03" => (StatusCode::CONFLICT, "SQL_CONFLICT", true),
+        // The session's memory or temporary files are used up: by this statement, so repeating it does not help
+        // (a deviation from the table of 02 §4.5, which has 503 for the whole class 53).
+        "53200" | "53400" => (StatusCode::BAD_REQUEST, "SQL_ERROR", false),
         _ if ["53", "08", "57P0"].iter().any(|class| sqlstate.starts_with(class)) => {
             (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", true)
         }

@@ -234,11 +234,8 @@ impl Call<'_> {
             }
             if count > self.settings.max_rows {
                 exceeded = Some(ResultLimit::Rows(self.settings.max_rows));
-            } else {
-                columns.write_row(&mut result.rows, &row);
-                if result.rows.len() > self.settings.max_result_bytes {
-                    exceeded = Some(ResultLimit::Bytes(self.settings.max_result_bytes));
-                }
+            } else if !columns.write_row(&mut result.rows, &row, self.settings.max_result_bytes) {
+                exceeded = Some(ResultLimit::Bytes(self.settings.max_result_bytes));
             }
             if exceeded.is_some() {
                 result.rows = Vec::new();
@@ -306,8 +303,9 @@ impl<'a> Columns<'a> {
         Self { statement, fields, keys }
     }
 
-    /// Appends one object, with a comma unless it is the first.
-    fn write_row(&self, out: &mut Vec<u8>, row: &SimpleQueryRow) {
+    /// Appends one object, with a comma unless it is the first. `false`: that goes over the limit. A value that alone
+    /// is too long is not even converted.
+    fn write_row(&self, out: &mut Vec<u8>, row: &SimpleQueryRow, limit: usize) -> bool {
         if !out.is_empty() {
             out.push(b',');
         }
@@ -321,10 +319,12 @@ impl<'a> Columns<'a> {
             first = false;
             out.extend_from_slice(key);
             match row.try_get(index) {
+                Ok(Some(text)) if out.len() + text.len() > limit => return false,
                 Ok(Some(text)) => write_value(out, column.type_(), text),
                 Ok(None) | Err(_) => out.extend_from_slice(b"null"),
             }
         }
         out.push(b'}');
+        out.len() <= limit
     }
 }

@@ -123,7 +123,7 @@ struct Job {
 }
 
 impl Job {
-    /// Runs the call, answers, and only then cleans the session.
+    /// Runs the call and answers. A session that can be used again is cleaned only then, so that nobody waits for it.
     async fn run(self, answer: oneshot::Sender<ApiResult<SqlAnswer>>) {
         let session = tokio::select! {
             session = self.projects.owner_session(&self.project) => session,
@@ -137,10 +137,15 @@ impl Job {
             }
         };
         let result = self.on(&connection).await;
-        let reusable = result.is_ok() && !self.script.soils_session();
-        // Nobody listens if the client went away.
+        if result.is_err() || self.script.soils_session() {
+            // Before the answer: the driver may hold a large part of a result that was refused.
+            connection.discard();
+            // Nobody listens if the client went away.
+            let _ = answer.send(result);
+            return;
+        }
         let _ = answer.send(result);
-        if !reusable || !matches!(timeout(GRACE, store::clean_session(&connection)).await, Ok(Ok(()))) {
+        if !matches!(timeout(GRACE, store::clean_session(&connection)).await, Ok(Ok(()))) {
             connection.discard();
         }
     }

@@ -360,7 +360,11 @@ fn results_over_a_limit_are_refused_and_rolled_back() {
         (box_.settings.max_rows, box_.settings.max_result_bytes) = (10, 1000);
         box_.rows("create table t(n int)").await;
         let endless = "insert into t values (1) ; select generate_series(1, 1000000000)";
-        for (text, key) in [(endless, "max_rows"), ("select repeat('x', 1000)", "max_result_bytes")] {
+        for (text, key) in [
+            (endless, "max_rows"),
+            ("select repeat('x', 995) as v", "max_result_bytes"),
+            ("select repeat('x', 100000000)", "max_result_bytes"),
+        ] {
             let started = Instant::now();
             let body = box_.run(text, &[]).await.unwrap_err();
             assert_eq!(body["code"], "RESULT_TOO_LARGE", "{text}");
