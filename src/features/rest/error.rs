@@ -11,7 +11,10 @@ use std::{
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode, header::WWW_AUTHENTICATE},
+    http::{
+        HeaderName, HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -140,7 +143,8 @@ impl IntoResponse for NativeError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
         let headers = response.headers_mut();
-        headers.insert(axum::http::header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
         if let Ok(value) = HeaderValue::from_str(&format!("PostgREST; error={}", self.code)) {
             headers.insert(PROXY_STATUS, value);
         }

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    body::Body,
     http::{HeaderMap, HeaderName, Method, StatusCode, header},
     response::Response,
 };
-use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
 use serde_json::{Map, Value};
 
@@ -103,7 +103,7 @@ impl Exchange {
     ) -> Result<Response, RestError> {
         let privileges = store::privileges(client, &self.begin(true)).await.map_err(|failure| self.native(failure))?;
         let document = openapi::document(cache, &privileges, location);
-        let body = if self.request.headers_only { Bytes::new() } else { Bytes::from(document.to_string()) };
+        let body = if self.request.headers_only { response::no_body() } else { Body::from(document.to_string()) };
         Ok(response::plain(StatusCode::OK, content_type, body))
     }
 

@@ -8,6 +8,8 @@ mod mutate;
 mod predicates;
 mod read;
 pub mod sql;
+#[cfg(test)]
+mod tests;
 
 use self::sql::Sql;
 use super::{

@@ -4,12 +4,15 @@
 pub mod openapi;
 pub mod sqlstate;
 
+use std::convert::Infallible;
+
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use futures_util::stream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -28,10 +31,6 @@ use super::{
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const CONTENT_PROFILE: HeaderName = HeaderName::from_static("content-profile");
-const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, Server, Transfer-Encoding, Range-Unit",
-);
-
 /// What the main statement returned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -131,13 +130,22 @@ pub fn build(
     if has_body || is_explain {
         insert(&mut headers, header::CONTENT_TYPE, plan.format.content_type.clone());
     }
-    let body = outcome.body.filter(|_| has_body && !request.headers_only).unwrap_or_default();
+    let body = match outcome.body.filter(|_| has_body) {
+        _ if request.headers_only => no_body(),
+        Some(body) => Body::from(body),
+        None => Body::empty(),
+    };
     let settings = ResponseSettings::parse(outcome.headers.as_deref(), outcome.status.as_deref())?;
     Ok(assemble(settings.status.unwrap_or(status), headers, settings.headers, body))
 }
 
+/// The body of an answer to HEAD: of unknown length, so that no `Content-Length: 0` is made of it.
+pub fn no_body() -> Body {
+    Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
+}
+
 /// A response with a body of this layer's own making.
-pub fn plain(status: StatusCode, content_type: &str, body: Bytes) -> Response {
+pub fn plain(status: StatusCode, content_type: &str, body: Body) -> Response {
     let mut headers = HeaderMap::new();
     insert(&mut headers, header::CONTENT_TYPE, content_type.to_owned());
     assemble(status, headers, Vec::new(), body)
@@ -147,16 +155,15 @@ pub fn plain(status: StatusCode, content_type: &str, body: Bytes) -> Response {
 pub fn allow(methods: &str) -> Response {
     let mut headers = HeaderMap::new();
     insert(&mut headers, header::ALLOW, methods.to_owned());
-    assemble(StatusCode::OK, headers, Vec::new(), Bytes::new())
+    assemble(StatusCode::OK, headers, Vec::new(), Body::empty())
 }
 
-fn assemble(status: StatusCode, headers: HeaderMap, chosen: Vec<(HeaderName, HeaderValue)>, body: Bytes) -> Response {
-    let mut response = (status, Body::from(body)).into_response();
+fn assemble(status: StatusCode, headers: HeaderMap, chosen: Vec<(HeaderName, HeaderValue)>, body: Body) -> Response {
+    let mut response = (status, body).into_response();
     let own = response.headers_mut();
     own.clear();
     own.extend(headers);
     own.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    own.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
     // What the database says overrides; several values of one name (Set-Cookie) all stay.
     for (name, _) in &chosen {
         own.remove(name);
