@@ -23,6 +23,7 @@ use crate::{
         orgs::{self, Orgs},
         payments::{self, Payments},
         projects::{self, Projects},
+        rest::{self, NoUserKeys, Rest},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -51,6 +52,7 @@ pub struct App {
     projects: Arc<Projects>,
     idempotency: Arc<Idempotency>,
     sql: Arc<Sql>,
+    rest: Arc<Rest>,
     status: Arc<Status>,
 }
 
@@ -136,9 +138,17 @@ impl App {
         projects.start().await.map_err(refuse)?;
         let idempotency = Arc::new(Idempotency::new(database.clone(), master.clone(), clock.clone()));
         let sql = Arc::new(Sql::new(Arc::clone(&projects), config.sql.clone()));
+        let rest = Arc::new(Rest::new(rest::Dependencies {
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            user_keys: Arc::new(NoUserKeys),
+            clock: clock.clone(),
+            public_url: public_url.clone(),
+            settings: config.rest.clone(),
+        }));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
-            vec!["x402", "siwx", "postgres", "blob"],
+            vec!["x402", "siwx", "postgres", "rest", "blob"],
             config.operator.clone(),
             PaymentsInfo {
                 mode: payments.mode().as_str().into(),
@@ -149,7 +159,10 @@ impl App {
             clock,
         ));
         let inventory: Arc<dyn ProjectInventory> = Arc::clone(&projects) as _;
-        Ok((Self { identity, orgs, billing, payments, tiers, inventory, projects, idempotency, sql, status }, engines))
+        Ok((
+            Self { identity, orgs, billing, payments, tiers, inventory, projects, idempotency, sql, rest, status },
+            engines,
+        ))
     }
 
     /// Work that goes on beside requests, until `stop` is cancelled.
@@ -171,7 +184,8 @@ impl App {
             .merge(payments::router())
             .merge(tiers::router())
             .merge(projects::router())
-            .merge(sql::router());
+            .merge(sql::router())
+            .merge(rest::router());
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }
 
