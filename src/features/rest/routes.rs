@@ -12,6 +12,10 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
+use utoipa::openapi::{
+    HttpMethod, OpenApi, OpenApiBuilder, Paths, Required, ResponseBuilder,
+    path::{OperationBuilder, ParameterBuilder, ParameterIn},
+};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
@@ -30,13 +34,40 @@ where
     S: Clone + Send + Sync + 'static,
     Arc<Rest>: FromRef<S>,
 {
-    OpenApiRouter::new()
+    OpenApiRouter::with_openapi(document())
         .route(PUBLIC, any(public))
         .route("/rest/v1/", any(public))
         .route("/rest/v1/{*path}", any(public))
         .route(ADMIN, any(admin))
         .route("/admin/v1/rest/", any(admin))
         .route("/admin/v1/rest/{*path}", any(admin))
+}
+
+/// What the box's own OpenAPI document says of the data API. What a project really has is told by the root of each
+/// door, for the caller's role.
+fn document() -> OpenApi {
+    let mut paths = Paths::new();
+    for door in [PUBLIC, ADMIN] {
+        let mut add = |path: String, summary: &str, parameter: Option<&str>, methods: &[HttpMethod]| {
+            for method in methods {
+                let operation = OperationBuilder::new()
+                    .tag("rest")
+                    .summary(Some(summary))
+                    .parameters(parameter.map(|name| {
+                        [ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True)]
+                    }))
+                    .response("default", ResponseBuilder::new().description("As PostgREST answers (contract 02 §7)"))
+                    .build();
+                paths.add_path_operation(path.clone(), vec![method.clone()], operation);
+            }
+        };
+        use HttpMethod::{Delete, Get, Patch, Post, Put};
+        add(format!("{door}/"), "What the caller's role may use, as OpenAPI 2.0", None, &[Get]);
+        let relation = format!("{door}/{{relation}}");
+        add(relation, "Rows of a table or view", Some("relation"), &[Get, Post, Patch, Put, Delete]);
+        add(format!("{door}/rpc/{{function}}"), "Calls a function", Some("function"), &[Get, Post]);
+    }
+    OpenApiBuilder::new().paths(paths).build()
 }
 
 async fn public(State(rest): State<Arc<Rest>>, request: Request) -> Response {
