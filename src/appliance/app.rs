@@ -18,6 +18,7 @@ use crate::{
     },
     features::{
         billing::{self, Billing},
+        expose::{self, Expose},
         idempotency::Idempotency,
         identity::{Identity, IdentitySettings, admin},
         orgs::{self, Orgs},
@@ -51,6 +52,7 @@ pub struct App {
     projects: Arc<Projects>,
     idempotency: Arc<Idempotency>,
     sql: Arc<Sql>,
+    expose: Arc<Expose>,
     status: Arc<Status>,
 }
 
@@ -136,6 +138,7 @@ impl App {
         projects.start().await.map_err(refuse)?;
         let idempotency = Arc::new(Idempotency::new(database.clone(), master.clone(), clock.clone()));
         let sql = Arc::new(Sql::new(Arc::clone(&projects), config.sql.clone()));
+        let expose = Arc::new(Expose::new(Arc::clone(&projects)));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "blob"],
@@ -149,7 +152,10 @@ impl App {
             clock,
         ));
         let inventory: Arc<dyn ProjectInventory> = Arc::clone(&projects) as _;
-        Ok((Self { identity, orgs, billing, payments, tiers, inventory, projects, idempotency, sql, status }, engines))
+        Ok((
+            Self { identity, orgs, billing, payments, tiers, inventory, projects, idempotency, sql, expose, status },
+            engines,
+        ))
     }
 
     /// Work that goes on beside requests, until `stop` is cancelled.
@@ -171,7 +177,8 @@ impl App {
             .merge(payments::router())
             .merge(tiers::router())
             .merge(projects::router())
-            .merge(sql::router());
+            .merge(sql::router())
+            .merge(expose::router());
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }
 
