@@ -166,9 +166,9 @@ async fn found(expose: &Expose, project: Option<&Arc<Project>>, body: Map<String
     get,
     path = "/schemas/manifest.v1.json",
     tag = "database",
-    responses((status = 200, description = "A JSON Schema", content_type = "application/schema+json")),
+    responses((status = 200, description = "A JSON Schema", content_type = "application/json")),
 )]
 async fn json_schema() -> impl IntoResponse {
-    let headers = [(CONTENT_TYPE, "application/schema+json"), (CACHE_CONTROL, "public, max-age=3600")];
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=3600")];
     (headers, include_str!("manifest.v1.json"))
 }
