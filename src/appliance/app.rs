@@ -18,6 +18,7 @@ use crate::{
     },
     features::{
         billing::{self, Billing},
+        expose::{self, Expose},
         idempotency::Idempotency,
         identity::{Identity, IdentitySettings, admin},
         orgs::{self, Orgs},
@@ -53,6 +54,7 @@ pub struct App {
     idempotency: Arc<Idempotency>,
     sql: Arc<Sql>,
     rest: Arc<Rest>,
+    expose: Arc<Expose>,
     status: Arc<Status>,
 }
 
@@ -146,6 +148,7 @@ impl App {
             public_url: public_url.clone(),
             settings: config.rest.clone(),
         }));
+        let expose = Arc::new(Expose::new(Arc::clone(&projects)));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "rest", "blob"],
@@ -160,7 +163,20 @@ impl App {
         ));
         let inventory: Arc<dyn ProjectInventory> = Arc::clone(&projects) as _;
         Ok((
-            Self { identity, orgs, billing, payments, tiers, inventory, projects, idempotency, sql, rest, status },
+            Self {
+                identity,
+                orgs,
+                billing,
+                payments,
+                tiers,
+                inventory,
+                projects,
+                idempotency,
+                sql,
+                rest,
+                expose,
+                status,
+            },
             engines,
         ))
     }
@@ -185,7 +201,8 @@ impl App {
             .merge(tiers::router())
             .merge(projects::router())
             .merge(sql::router())
-            .merge(rest::router());
+            .merge(rest::router())
+            .merge(expose::router());
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }
 

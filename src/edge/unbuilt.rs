@@ -52,8 +52,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/projects/v1/*/grants/**", "Grants"),
     Unbuilt("*", "/projects/v1/*/secrets-rotation/**", "Secret rotation"),
     Unbuilt("*", "/projects/v1/*/transfers/**", "Transfers"),
-    Unbuilt("*", "/projects/v1/admin/*/expose/**", "The expose manifest"),
-    Unbuilt("POST", "/projects/v1/expose/validate", "The expose manifest"),
     Unbuilt("*", "/projects/v1/admin/*/functions/**", "Functions"),
     Unbuilt("POST", "/projects/v1/admin/*/promote-user", "App-user auth"),
     Unbuilt("POST", "/projects/v1/admin/*/demote-user", "App-user auth"),

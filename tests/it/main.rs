@@ -7,6 +7,7 @@ mod billing;
 mod boot;
 mod clients;
 mod durability;
+mod expose;
 mod faucet;
 mod hostile_sql;
 mod identity;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     common::{
-        ApiError, ApiResult, Clock, OrganisationId, ProjectId, Slot, Timestamp,
+        ApiError, ApiResult, Category, Clock, MutationState, OrganisationId, ProjectId, Slot, Timestamp,
         rate::{Rate, RateLimiter},
         sealing::MasterKey,
     },
@@ -295,7 +295,7 @@ impl Projects {
     /// or failing with it.
     ///
     /// # Errors
-    /// 500 when the step is refused: its payload is ours, so that is a fault of this box. The database's words are
+    /// 409 `SQL_CONFLICT` when another transaction holds what the step changes. 500 when the step is refused: its payload is ours, so that is a fault of this box. The database's words are
     /// logged, not sent, because user SQL can have asked for parameters to be shown in them.
     pub async fn platform_step(
         &self,
@@ -312,6 +312,13 @@ impl Projects {
         let secret = std::str::from_utf8(&secret).map_err(ApiError::internal)?;
         databases::platform_step(tx, secret, step.as_str(), payload).await.map_err(|error| {
             let code = error.code().map_or("no SQLSTATE", |code| code.code());
+            // A lock that another transaction of the project holds; XX000 is how Postgres says that it changed the
+            // same catalog row first.
+            let in_the_way =
+                matches!(code, "55P03" | "40P01" | "40001") || (step == PlatformStep::Grants && code == "XX000");
+            if in_the_way {
+                return step_conflict();
+            }
             ApiError::internal(format!("the platform step {} failed: {code}", step.as_str()))
         })
     }
@@ -404,10 +411,21 @@ pub(super) fn month_of(now: Timestamp) -> Timestamp {
     zoned.first_of_month().and_then(|day| day.start_of_day()).map_or(now, |start| Timestamp(start.timestamp()))
 }
 
+/// 409 `SQL_CONFLICT` of a platform step.
+fn step_conflict() -> ApiError {
+    ApiError::conflict(
+        "SQL_CONFLICT",
+        "Another transaction of this project holds what has to change. Try again shortly.",
+    )
+    .category(Category::Database)
+    .retryable(true)
+    .mutation_state(MutationState::RolledBack)
+}
+
 /// 403 `PROJECT_ARCHIVED`.
 pub(super) fn archived() -> ApiError {
     ApiError::forbidden("PROJECT_ARCHIVED", "This project was archived by the operator of this box.")
-        .category(crate::common::Category::Lifecycle)
+        .category(Category::Lifecycle)
 }
 
 /// 403 `ADMIN_REQUIRED` for an anon key where the service key is needed.

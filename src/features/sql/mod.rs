@@ -34,6 +34,7 @@ mod types;
 mod values;
 
 pub use blocklist::{Blocked, Verdict, judge};
+pub use lexer::{Lexer, Token, TokenKind};
 pub use routes::router;
 pub use service::Sql;
 pub use statements::{Effect, Shape, Statement, split};
