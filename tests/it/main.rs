@@ -13,6 +13,7 @@ mod identity;
 mod isolation;
 mod payments;
 mod projects;
+mod rest;
 mod service;
 mod sql;
 mod tiers;
