@@ -87,7 +87,9 @@ impl Fixture {
     /// As the platform's superuser in the project's database.
     async fn as_platform(&self, sql: &str) {
         let database = format!("r402_{}", self.project.slot);
-        control::connect(Appliance::shared(), &database).await.batch_execute(sql).await.expect("the platform may");
+        let platform = control::connect(Appliance::shared(), &database).await;
+        let sql = format!("set search_path = public; {sql}");
+        platform.batch_execute(&sql).await.expect("the platform may");
     }
 
     async fn send(&self, door: Door, case: &Case) -> Answer {

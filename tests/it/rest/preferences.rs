@@ -41,7 +41,9 @@ async fn what_was_honoured_is_named() {
     ] {
         cases.push(both("GET /labels").prefer(prefer).status(200).without("preference-applied"));
     }
-    Fixture::shared(&PROJECT).await.check(cases).await;
+    let fixture = Fixture::shared(&PROJECT).await;
+    fixture.project.sql("analyze labels").await.is(200);
+    fixture.check(cases).await;
 }
 
 #[tokio::test]

@@ -31,8 +31,8 @@ async fn inserts_answer_as_preferred() {
         let case = admin(&format!("POST {path}")).prefer(prefer).json(&body).status(201).gives(expected);
         cases.push(case.with("content-type", "application/json; charset=utf-8").with("content-range", "*/*"));
     }
-    for prefer in ["", "return=minimal", "return=unknown"] {
-        let body = json!({"label": "quiet", "id": 200 + prefer.len()});
+    for (id, prefer) in [(200, ""), (201, "return=minimal"), (202, "return=unknown")] {
+        let body = json!({"label": "quiet", "id": id});
         cases.push(admin("POST /labels").prefer(prefer).json(&body).status(201).text("").without("content-type").without("location"));
     }
     let located = || admin("POST /labels").prefer("return=headers-only").status(201).text("");
