@@ -41,6 +41,7 @@ faucet.cooldown_seconds), then --set and the options above; later ones win, unkn
   projects.spare_databases          databases made ahead of need [2]
   rate_limits.enabled, .project_per_second                   [true, 100]
   sql.timeout_seconds, .max_rows, .max_result_bytes          [60, 10000, 16777216]
+  rest.statement_timeout_seconds, .max_rows, .max_body_bytes, ...
   http.body_bytes, .request_seconds, .header_seconds, .connections
   postgres.shared_buffers_mb, .max_connections, .pool_budget, .install_dir, ...
   blobs.cache_mb, .chunk_bytes

@@ -504,7 +504,7 @@ pub fn grants(manifest: &Manifest, catalog: &Catalog) -> Grants {
     for function in &catalog.functions {
         let named = manifest.rpcs.iter().filter(|rpc| catalog.fitting(rpc).any(|fits| fits.oid == function.oid));
         let roles: Vec<Role> =
-            named.flat_map(|rpc| rpc.grant_to.iter().copied()).filter(|role| *role != Role::ServiceRole).collect();
+            named.flat_map(|rpc| rpc.grant_to.iter().copied()).filter(|role| *role != Role::Service).collect();
         difference(&mut grants, "function", function.oid, &function.grants, &each(&roles, &["EXECUTE"]));
     }
     grants
