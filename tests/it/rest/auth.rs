@@ -108,7 +108,11 @@ async fn tokens_that_prove_nothing_are_401() {
             (ADMIN, None, Some(format!("Bearer {forged}"))),
         ] {
             let answer = ask(path, api_key.as_deref(), authorization.as_deref()).await;
-            assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (401, Some("PGRST301")), "{forged}: {answer}");
+            assert_eq!(
+                (answer.status.as_u16(), answer.json()["code"].as_str()),
+                (401, Some("PGRST301")),
+                "{forged}: {answer}"
+            );
             let challenge = answer.header("www-authenticate").unwrap_or_default();
             assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
         }

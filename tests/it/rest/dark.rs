@@ -11,9 +11,13 @@ async fn fixture() -> Fixture {
 #[tokio::test]
 async fn undeclared_relations_are_401_42501() {
     let mut cases = Vec::new();
-    for (name, noun) in [("dark", "table"), ("dark_child", "table"), ("dark_view", "view"), ("dark_matview", "materialized view")] {
+    for (name, noun) in
+        [("dark", "table"), ("dark_child", "table"), ("dark_view", "view"), ("dark_matview", "materialized view")]
+    {
         let message = format!("permission denied for {noun} {name}");
-        for query in ["", "?select=secret", "?select=count()", "?limit=0", "?id=eq.1", "?order=secret", "?secret=eq.xyzzy"] {
+        for query in
+            ["", "?select=secret", "?select=count()", "?limit=0", "?id=eq.1", "?order=secret", "?secret=eq.xyzzy"]
+        {
             if name != "dark" && query.contains("id=") {
                 continue;
             }
@@ -26,12 +30,19 @@ async fn undeclared_relations_are_401_42501() {
         cases.push(anon(&format!("GET /{name}")).accept(OBJECT).native(401, "42501"));
         cases.push(admin(&format!("GET /{name}?select=secret")).gives(json!([{"secret": "xyzzy"}])));
     }
-    for (method, path) in [("POST", "/dark"), ("PATCH", "/dark?id=eq.1"), ("PUT", "/dark?id=eq.1"), ("POST", "/dark?on_conflict=id")] {
+    for (method, path) in
+        [("POST", "/dark"), ("PATCH", "/dark?id=eq.1"), ("PUT", "/dark?id=eq.1"), ("POST", "/dark?on_conflict=id")]
+    {
         let case = anon(&format!("{method} {path}")).json(&json!({"id": 1, "secret": "stolen"})).native(401, "42501");
         cases.push(case.stored("select string_agg(secret, ',') from dark", "xyzzy"));
     }
     cases.push(anon("DELETE /dark").native(401, "42501").stored("select count(*)::int from dark", 1));
-    cases.push(anon("POST /dark").prefer("resolution=merge-duplicates").json(&json!({"id": 1, "secret": "x"})).native(401, "42501"));
+    cases.push(
+        anon("POST /dark")
+            .prefer("resolution=merge-duplicates")
+            .json(&json!({"id": 1, "secret": "x"}))
+            .native(401, "42501"),
+    );
     let fixture = fixture().await;
     fixture.check(cases).await;
     let hint = fixture.send(Door::Public, &anon("GET /dark")).await.json()["hint"].to_string();
@@ -77,7 +88,9 @@ async fn rights_on_columns_are_kept() {
 #[tokio::test]
 async fn unlisted_functions_are_forbidden_not_missing() {
     let mut cases = Vec::new();
-    for line in ["POST /rpc/dark_function", "GET /rpc/dark_function", "POST /rpc/dark_rows", "GET /rpc/dark_rows?select=secret"] {
+    for line in
+        ["POST /rpc/dark_function", "GET /rpc/dark_function", "POST /rpc/dark_rows", "GET /rpc/dark_rows?select=secret"]
+    {
         cases.push(
             anon(line)
                 .envelope(403, "FORBIDDEN_FUNCTION")
@@ -121,8 +134,25 @@ async fn sequences_and_catalogs_are_no_tables() {
     ] {
         cases.push(both(&format!("GET /{name}")).native(404, "PGRST205"));
     }
-    for name in ["pg_sleep", "pg_read_file", "version", "current_setting", "set_config", "nextval", "pg_catalog.version", "lo_import", "uid",
-                 "auth.uid", "lines", "dblink", "int4in", "query_to_xml", "pg_ls_dir", "digest", "uuid_generate_v4"] {
+    for name in [
+        "pg_sleep",
+        "pg_read_file",
+        "version",
+        "current_setting",
+        "set_config",
+        "nextval",
+        "pg_catalog.version",
+        "lo_import",
+        "uid",
+        "auth.uid",
+        "lines",
+        "dblink",
+        "int4in",
+        "query_to_xml",
+        "pg_ls_dir",
+        "digest",
+        "uuid_generate_v4",
+    ] {
         cases.push(both(&format!("POST /rpc/{name}")).native(404, "PGRST202"));
     }
     cases.extend(refusals(&[

@@ -51,16 +51,30 @@ async fn targets_hints_and_aliases() {
             ("/books?select=id,books_author_fk(name)&id=eq.3", json!([{"id": 3, "books_author_fk": {"name": "Bob"}}])),
             ("/books?select=id,authors!author_id(name)&id=eq.3", json!([{"id": 3, "authors": {"name": "Bob"}}])),
             ("/books?select=id,authors!books_author_fk(name)&id=eq.3", json!([{"id": 3, "authors": {"name": "Bob"}}])),
-            ("/books?select=id,authors!books_author_fk!inner(name)&id=eq.3", json!([{"id": 3, "authors": {"name": "Bob"}}])),
-            ("/books?select=id,authors!inner!books_author_fk(name)&id=eq.3", json!([{"id": 3, "authors": {"name": "Bob"}}])),
+            (
+                "/books?select=id,authors!books_author_fk!inner(name)&id=eq.3",
+                json!([{"id": 3, "authors": {"name": "Bob"}}]),
+            ),
+            (
+                "/books?select=id,authors!inner!books_author_fk(name)&id=eq.3",
+                json!([{"id": 3, "authors": {"name": "Bob"}}]),
+            ),
             ("/books?select=id,authors!left(name)&id=eq.4", json!([{"id": 4, "authors": null}])),
             ("/books?select=id,labels!book_labels(label)&id=eq.2", json!([{"id": 2, "labels": [{"label": "blue"}]}])),
             ("/matches?select=home(name),away(name)", json!([{"home": {"name": "Ann"}, "away": {"name": "Bob"}}])),
-            ("/matches?select=h:authors!match_home(name),a:authors!match_away(name)", json!([{"h": {"name": "Ann"}, "a": {"name": "Bob"}}])),
+            (
+                "/matches?select=h:authors!match_home(name),a:authors!match_away(name)",
+                json!([{"h": {"name": "Ann"}, "a": {"name": "Bob"}}]),
+            ),
             ("/authors?select=name,matches!match_home(id)&id=eq.1", json!([{"name": "Ann", "matches": [{"id": 1}]}])),
-            ("/people?select=name,b:people!boss(name),s:people!people_boss_fk(name)&id=eq.2",
-             json!([{"name": "Mid", "b": {"name": "Top"}, "s": [{"name": "Low"}]}])),
-            ("/authors?select=a:books(id),b:books(id)&id=eq.1&a.id=eq.1&b.id=eq.2", json!([{"a": [{"id": 1}], "b": [{"id": 2}]}])),
+            (
+                "/people?select=name,b:people!boss(name),s:people!people_boss_fk(name)&id=eq.2",
+                json!([{"name": "Mid", "b": {"name": "Top"}, "s": [{"name": "Low"}]}]),
+            ),
+            (
+                "/authors?select=a:books(id),b:books(id)&id=eq.1&a.id=eq.1&b.id=eq.2",
+                json!([{"a": [{"id": 1}], "b": [{"id": 2}]}]),
+            ),
         ]))
         .await;
 }
@@ -111,8 +125,12 @@ async fn inner_joins_count() {
                 .prefer("count=exact")
                 .status(206)
                 .with("content-range", "0-0/2"),
-            both("GET /authors?select=name,books!inner(id)&books.id=eq.1").prefer("count=exact").with("content-range", "0-0/1"),
-            both("GET /authors?select=name,books(id)&books.id=eq.1").prefer("count=exact").with("content-range", "0-2/3"),
+            both("GET /authors?select=name,books!inner(id)&books.id=eq.1")
+                .prefer("count=exact")
+                .with("content-range", "0-0/1"),
+            both("GET /authors?select=name,books(id)&books.id=eq.1")
+                .prefer("count=exact")
+                .with("content-range", "0-2/3"),
             both("HEAD /authors?select=books()&books=is.null").prefer("count=exact").with("content-range", "0-0/1"),
         ])
         .await;
@@ -123,15 +141,33 @@ async fn spreads_lift_columns() {
     fixture()
         .await
         .check(reads(vec![
-            ("/books?select=id,...authors(name)&order=id", json!([
-                {"id": 1, "name": "Ann"}, {"id": 2, "name": "Ann"}, {"id": 3, "name": "Bob"}, {"id": 4, "name": null}])),
-            ("/books?select=id,...authors(writer_name:name,born)&id=eq.1", json!([{"id": 1, "writer_name": "Ann", "born": "1970-01-02"}])),
-            ("/authors?select=name,...books(id)&books.order=id&order=id", json!([
-                {"name": "Ann", "id": [1, 2]}, {"name": "Bob", "id": [3]}, {"name": "Cy", "id": []}])),
-            ("/authors?select=name,...books(ids:id,title)&books.order=id.desc&id=eq.1", json!([
-                {"name": "Ann", "ids": [2, 1], "title": ["Beta, two", "Alpha"]}])),
-            ("/books?select=id,...labels(tag:label)&labels.order=label&id=eq.1", json!([{"id": 1, "tag": ["blue", "red"]}])),
-            ("/details?select=pages,...books(title,...authors(name))&book_id=eq.1", json!([{"pages": 100, "title": "Alpha", "name": "Ann"}])),
+            (
+                "/books?select=id,...authors(name)&order=id",
+                json!([
+                {"id": 1, "name": "Ann"}, {"id": 2, "name": "Ann"}, {"id": 3, "name": "Bob"}, {"id": 4, "name": null}]),
+            ),
+            (
+                "/books?select=id,...authors(writer_name:name,born)&id=eq.1",
+                json!([{"id": 1, "writer_name": "Ann", "born": "1970-01-02"}]),
+            ),
+            (
+                "/authors?select=name,...books(id)&books.order=id&order=id",
+                json!([
+                {"name": "Ann", "id": [1, 2]}, {"name": "Bob", "id": [3]}, {"name": "Cy", "id": []}]),
+            ),
+            (
+                "/authors?select=name,...books(ids:id,title)&books.order=id.desc&id=eq.1",
+                json!([
+                {"name": "Ann", "ids": [2, 1], "title": ["Beta, two", "Alpha"]}]),
+            ),
+            (
+                "/books?select=id,...labels(tag:label)&labels.order=label&id=eq.1",
+                json!([{"id": 1, "tag": ["blue", "red"]}]),
+            ),
+            (
+                "/details?select=pages,...books(title,...authors(name))&book_id=eq.1",
+                json!([{"pages": 100, "title": "Alpha", "name": "Ann"}]),
+            ),
         ]))
         .await;
 }
@@ -189,7 +225,8 @@ async fn a_second_foreign_key_makes_an_embed_ambiguous_at_once() {
     fixture
         .check(vec![
             first().native(300, "PGRST201"),
-            admin("GET /books?select=id,authors!books_author_fk(id)&id=eq.1").gives(json!([{"id": 1, "authors": {"id": 1}}])),
+            admin("GET /books?select=id,authors!books_author_fk(id)&id=eq.1")
+                .gives(json!([{"id": 1, "authors": {"id": 1}}])),
             admin("GET /books?select=id,authors!editor_id(id)&id=eq.1").gives(json!([{"id": 1, "authors": null}])),
         ])
         .await;

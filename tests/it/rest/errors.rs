@@ -54,9 +54,7 @@ async fn sqlstates_become_statuses() {
     ] {
         let mut case = both("POST /rpc/raise_as").json(&json!({"state": state}));
         case = if state == "PT200" { case.status(200) } else { case.native(status, state) };
-        cases.push(
-            case.saying(&format!("m {state}")).member("details", "d").member("hint", "h").member("code", state),
-        );
+        cases.push(case.saying(&format!("m {state}")).member("details", "d").member("hint", "h").member("code", state));
     }
     cases.push(admin("POST /rpc/raise_as").json(&json!({"state": "42501"})).native(403, "42501"));
     Fixture::shared(&PROJECT).await.check(cases).await;
@@ -65,7 +63,8 @@ async fn sqlstates_become_statuses() {
 #[tokio::test]
 async fn functions_shape_their_refusals() {
     let raise = |message: &str, detail: Value| {
-        both("POST /rpc/raise_custom").json(&json!({"message": message, "detail": detail.as_str().map_or(detail.to_string(), str::to_owned)}))
+        both("POST /rpc/raise_custom")
+            .json(&json!({"message": message, "detail": detail.as_str().map_or(detail.to_string(), str::to_owned)}))
     };
     Fixture::shared(&PROJECT)
         .await
@@ -75,10 +74,13 @@ async fn functions_shape_their_refusals() {
                 .saying("m")
                 .member("details", Value::Null)
                 .with("x-why", "because"),
-            raise(r#"{"code":"C2","message":"m","details":"dd","hint":"hh"}"#, json!({"status": 332, "status_text": "My Text", "headers": {}}))
-                .native(332, "C2")
-                .member("details", "dd")
-                .member("hint", "hh"),
+            raise(
+                r#"{"code":"C2","message":"m","details":"dd","hint":"hh"}"#,
+                json!({"status": 332, "status_text": "My Text", "headers": {}}),
+            )
+            .native(332, "C2")
+            .member("details", "dd")
+            .member("hint", "hh"),
             raise("not json", json!({"status": 409, "headers": {}})).native(500, "PGRST121"),
             raise(r#"{"message":"no code"}"#, json!({"status": 409, "headers": {}})).native(500, "PGRST121"),
             raise(r#"{"code":"C1","message":"m"}"#, json!("nope")).native(500, "PGRST121"),
@@ -89,12 +91,16 @@ async fn functions_shape_their_refusals() {
 
 #[tokio::test]
 async fn functions_set_status_and_headers() {
-    let says = |status: &str, headers: &str| both("POST /rpc/says").json(&json!({"status": status, "headers": headers}));
+    let says =
+        |status: &str, headers: &str| both("POST /rpc/says").json(&json!({"status": status, "headers": headers}));
     Fixture::shared(&PROJECT)
         .await
         .check(vec![
             says("202", "").status(202).gives(json!(1)),
-            says("", r#"[{"X-A":"1"},{"Cache-Control":"public"}]"#).status(200).with("x-a", "1").with("cache-control", "public"),
+            says("", r#"[{"X-A":"1"},{"Cache-Control":"public"}]"#)
+                .status(200)
+                .with("x-a", "1")
+                .with("cache-control", "public"),
             says("203", r#"[{"Content-Type":"text/x-mine"}]"#).status(203).with("content-type", "text/x-mine"),
             says("", r#"[{"Set-Cookie":"a=1; HttpOnly"}]"#).status(200).with("set-cookie", "a=1; HttpOnly"),
             says("abc", "").native(500, "PGRST112"),
@@ -114,7 +120,9 @@ async fn hints_name_what_was_perhaps_meant() {
     Fixture::shared(&PROJECT)
         .await
         .check(vec![
-            both("GET /book").native(404, "PGRST205").saying("Could not find the table 'public.book' in the schema cache")
+            both("GET /book")
+                .native(404, "PGRST205")
+                .saying("Could not find the table 'public.book' in the schema cache")
                 .member("hint", "Perhaps you meant the table 'public.books'"),
             both("GET /zzzzqqqq").native(404, "PGRST205").member("hint", Value::Null),
             both("POST /book").json(&json!({})).native(404, "PGRST205"),
@@ -141,8 +149,10 @@ async fn a_slow_statement_ends() {
     assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
     // A function that lifts the limit for itself is ended by the box.
     project
-        .sql("create function stubborn() returns void language plpgsql as $$ begin
-                perform set_config('statement_timeout', '0', true); perform pg_sleep(60); end $$")
+        .sql(
+            "create function stubborn() returns void language plpgsql as $$ begin
+                perform set_config('statement_timeout', '0', true); perform pg_sleep(60); end $$",
+        )
         .await
         .is(200);
     let started = std::time::Instant::now();

@@ -79,7 +79,8 @@ async fn operators_choose_rows() {
         ("big=eq.9007199254740993", &[1]),
     ];
     let ordered: Vec<String> = cases.iter().map(|(query, _)| format!("{query}&order=id")).collect();
-    let cases = ordered.iter().zip(cases).map(|(query, (_, ids))| both(&format!("GET /books?{query}")).ids(ids)).collect();
+    let cases =
+        ordered.iter().zip(cases).map(|(query, (_, ids))| both(&format!("GET /books?{query}")).ids(ids)).collect();
     fixture().await.check(cases).await;
 }
 
@@ -88,14 +89,17 @@ async fn booleans_are_tested_with_is() {
     let fixture = Fixture::new().await;
     fixture.project.sql("insert into notes(body, done) values ('three', true), ('four', null)").await.is(200);
     fixture
-        .check(lists("notes", &[
-            ("done=is.true&order=id", &[3]),
-            ("done=is.false&order=id", &[1, 2]),
-            ("done=is.unknown&order=id", &[4]),
-            ("done=is.True&order=id", &[3]),
-            ("done=not.is.true&order=id", &[1, 2, 4]),
-            ("done=eq.true&order=id", &[3]),
-        ]))
+        .check(lists(
+            "notes",
+            &[
+                ("done=is.true&order=id", &[3]),
+                ("done=is.false&order=id", &[1, 2]),
+                ("done=is.unknown&order=id", &[4]),
+                ("done=is.True&order=id", &[3]),
+                ("done=not.is.true&order=id", &[1, 2, 4]),
+                ("done=eq.true&order=id", &[3]),
+            ],
+        ))
         .await;
 }
 
@@ -103,22 +107,25 @@ async fn booleans_are_tested_with_is() {
 async fn json_paths_reach_into_documents() {
     fixture()
         .await
-        .check(lists("books", &[
-            ("data->>k=eq.v&order=id", &[1]),
-            ("data->n=eq.1&order=id", &[1]),
-            ("data->n=gt.1&order=id", &[2]),
-            ("data->a->0=eq.1&order=id", &[1]),
-            ("data->a->-1=eq.2&order=id", &[1]),
-            ("data->a->>1=eq.2&order=id", &[1]),
-            ("data->o->>p=in.(q,r)&order=id", &[1]),
-            ("data->o->p=eq.\"q\"&order=id", &[1]),
-            ("data->o->>p=is.null&order=id", &[2, 3, 4]),
-            ("raw->n=eq.1&order=id", &[1]),
-            ("raw->>k=eq.v&order=id", &[1]),
-            ("tags->>0=eq.y&order=id", &[2]),
-            ("data->nope->>deep=eq.v&order=id", &[]),
-            ("data->\"k\"=eq.\"v\"&order=id", &[1]),
-        ]))
+        .check(lists(
+            "books",
+            &[
+                ("data->>k=eq.v&order=id", &[1]),
+                ("data->n=eq.1&order=id", &[1]),
+                ("data->n=gt.1&order=id", &[2]),
+                ("data->a->0=eq.1&order=id", &[1]),
+                ("data->a->-1=eq.2&order=id", &[1]),
+                ("data->a->>1=eq.2&order=id", &[1]),
+                ("data->o->>p=in.(q,r)&order=id", &[1]),
+                ("data->o->p=eq.\"q\"&order=id", &[1]),
+                ("data->o->>p=is.null&order=id", &[2, 3, 4]),
+                ("raw->n=eq.1&order=id", &[1]),
+                ("raw->>k=eq.v&order=id", &[1]),
+                ("tags->>0=eq.y&order=id", &[2]),
+                ("data->nope->>deep=eq.v&order=id", &[]),
+                ("data->\"k\"=eq.\"v\"&order=id", &[1]),
+            ],
+        ))
         .await;
 }
 
@@ -126,35 +133,41 @@ async fn json_paths_reach_into_documents() {
 async fn logic_trees_nest() {
     fixture()
         .await
-        .check(lists("books", &[
-            ("or=(id.eq.1,and(id.gt.3,title.like.D*))&order=id", &[1, 4]),
-            ("or=(id.eq.1,not.and(id.gt.1,id.lt.4))&order=id", &[1, 4]),
-            ("not.or=(id.eq.1,id.eq.2)&order=id", &[3, 4]),
-            ("not.and=(id.gt.1,id.lt.4)&order=id", &[1, 4]),
-            ("and=(id.gt.1,not.kind.eq.q)&order=id", &[2]),
-            ("and=(id.gt.1,kind.not.eq.q)&order=id", &[2]),
-            ("or=(title.eq.\"Beta, two\",data->>k.eq.v,tags.cs.{nope,x})&order=id", &[1, 2]),
-            ("or=(id.in.(2,3),id.eq(any).{4,9})&order=id", &[2, 3, 4]),
-            ("or=(id.eq.1, id.eq.2)&order=id", &[1, 2]),
-            ("or=(id.eq.1,id.eq.2)&or=(id.eq.2,id.eq.3)&order=id", &[2]),
-            ("or=(words.fts(english).cats,id.eq.4)&order=id", &[1, 4]),
-            ("or=(author_id.is.null,title.ilike.*ALPHA*)&order=id", &[1, 4]),
-            ("or=(span.ov.\"[4,6]\",id.eq.4)&order=id", &[1, 2, 4]),
-            ("or=(and(id.eq.1,or(kind.eq.p,kind.eq.q)),not.or(id.lt.4,kind.eq.z))&order=id", &[1, 4]),
-            ("or=(title.in.(\"Beta, two\",Delta),id.eq.1)&order=id", &[1, 2, 4]),
-            ("id=gt.1&or=(id.eq.1,id.eq.2)&order=id", &[2]),
-        ]))
+        .check(lists(
+            "books",
+            &[
+                ("or=(id.eq.1,and(id.gt.3,title.like.D*))&order=id", &[1, 4]),
+                ("or=(id.eq.1,not.and(id.gt.1,id.lt.4))&order=id", &[1, 4]),
+                ("not.or=(id.eq.1,id.eq.2)&order=id", &[3, 4]),
+                ("not.and=(id.gt.1,id.lt.4)&order=id", &[1, 4]),
+                ("and=(id.gt.1,not.kind.eq.q)&order=id", &[2]),
+                ("and=(id.gt.1,kind.not.eq.q)&order=id", &[2]),
+                ("or=(title.eq.\"Beta, two\",data->>k.eq.v,tags.cs.{nope,x})&order=id", &[1, 2]),
+                ("or=(id.in.(2,3),id.eq(any).{4,9})&order=id", &[2, 3, 4]),
+                ("or=(id.eq.1, id.eq.2)&order=id", &[1, 2]),
+                ("or=(id.eq.1,id.eq.2)&or=(id.eq.2,id.eq.3)&order=id", &[2]),
+                ("or=(words.fts(english).cats,id.eq.4)&order=id", &[1, 4]),
+                ("or=(author_id.is.null,title.ilike.*ALPHA*)&order=id", &[1, 4]),
+                ("or=(span.ov.\"[4,6]\",id.eq.4)&order=id", &[1, 2, 4]),
+                ("or=(and(id.eq.1,or(kind.eq.p,kind.eq.q)),not.or(id.lt.4,kind.eq.z))&order=id", &[1, 4]),
+                ("or=(title.in.(\"Beta, two\",Delta),id.eq.1)&order=id", &[1, 2, 4]),
+                ("id=gt.1&or=(id.eq.1,id.eq.2)&order=id", &[2]),
+            ],
+        ))
         .await;
 }
 
 #[tokio::test]
 async fn computed_fields_and_odd_names_are_columns() {
-    let mut cases = lists("books", &[
-        ("full_title=eq.Alpha!&order=id", &[1]),
-        ("full_title=like.*a!&order=full_title.desc", &[4, 1]),
-        ("\"id\"=eq.1", &[1]),
-        ("noequals&id=eq.1", &[1]),
-    ]);
+    let mut cases = lists(
+        "books",
+        &[
+            ("full_title=eq.Alpha!&order=id", &[1]),
+            ("full_title=like.*a!&order=full_title.desc", &[4, 1]),
+            ("\"id\"=eq.1", &[1]),
+            ("noequals&id=eq.1", &[1]),
+        ],
+    );
     cases.extend(reads(vec![
         ("/odd%20name?a b=eq.1&select=a b", json!([{"a b": 1}])),
         ("/odd%20name?\"a b\"=eq.1&select=\"a b\"", json!([{"a b": 1}])),
@@ -222,6 +235,9 @@ async fn what_is_no_filter_is_refused() {
         ("GET /books?or=(", "logic tree"),
     ] {
         let answer = fixture.send(Door::Public, &anon(line)).await.json();
-        assert!(answer["message"].as_str().is_some_and(|text| text.contains(&format!("failed to parse {noun} ("))), "{answer}");
+        assert!(
+            answer["message"].as_str().is_some_and(|text| text.contains(&format!("failed to parse {noun} ("))),
+            "{answer}"
+        );
     }
 }

@@ -108,8 +108,12 @@ async fn no_position_of_a_request_reaches_sql_unquoted() {
             (format!("DELETE /labels?label=eq.{b}"), json!({})),
             (format!("DELETE /labels?{b}=eq.1"), json!({})),
         ] {
-            let answer = fixture.send(Door::Admin, &admin(&line).prefer("resolution=merge-duplicates").json(&body)).await;
-            assert!(answer.status.as_u16() < 500 && !String::from_utf8_lossy(&answer.body).contains("42601"), "{answer}");
+            let answer =
+                fixture.send(Door::Admin, &admin(&line).prefer("resolution=merge-duplicates").json(&body)).await;
+            assert!(
+                answer.status.as_u16() < 500 && !String::from_utf8_lossy(&answer.body).contains("42601"),
+                "{answer}"
+            );
         }
         assert_eq!(fixture.project.value(labels).await, before, "{bite}");
         if !bite.contains('%') {
@@ -125,7 +129,9 @@ async fn no_position_of_a_request_reaches_sql_unquoted() {
 async fn headers_are_no_way_in() {
     let fixture = Fixture::new().await;
     for bite in ["'; drop table labels; --", "\\'; drop table labels; --", "\"", "$$", "x\ty"] {
-        for name in ["prefer", "accept", "range", "accept-profile", "content-profile", "x-anything", "cookie", "content-type"] {
+        for name in
+            ["prefer", "accept", "range", "accept-profile", "content-profile", "x-anything", "cookie", "content-type"]
+        {
             let value = if name == "prefer" { format!("timezone={bite}, count={bite}") } else { bite.to_owned() };
             let answer = fixture.send(Door::Public, &anon("GET /labels").header(name, &value)).await;
             assert!(answer.status.as_u16() < 500, "{name}: {answer}");
@@ -137,7 +143,9 @@ async fn headers_are_no_way_in() {
 #[tokio::test]
 async fn requests_without_measure_are_refused_or_served_soon() {
     let fixture = Fixture::new().await;
-    let nested = |open: &str, core: &str, close: &str, depth: usize| format!("{}{core}{}", open.repeat(depth), close.repeat(depth));
+    let nested = |open: &str, core: &str, close: &str, depth: usize| {
+        format!("{}{core}{}", open.repeat(depth), close.repeat(depth))
+    };
     let numbers = (0..3000).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
     for path in [
         format!("/labels?and={}", nested("(and", "(id.eq.1)", ")", 20)),

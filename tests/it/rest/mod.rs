@@ -305,7 +305,10 @@ impl Case {
                 Dialect::Native => {
                     let mut keys: Vec<&String> = body.as_object().map(|it| it.keys().collect()).unwrap_or_default();
                     keys.sort();
-                    must(keys == ["code", "details", "hint", "message"], format!("members of a native error: {keys:?}"));
+                    must(
+                        keys == ["code", "details", "hint", "message"],
+                        format!("members of a native error: {keys:?}"),
+                    );
                     let proxy = format!("PostgREST; error={code}");
                     must(answer.header("proxy-status") == Some(&proxy), "Proxy-Status was expected".to_owned());
                     let challenged = answer.header("www-authenticate").is_some_and(|it| it.starts_with("Bearer"));

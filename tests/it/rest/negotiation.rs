@@ -25,13 +25,30 @@ async fn bodies_come_as_accepted() {
         ("/labels?id=eq.1", "text/plain, application/json", JSON, red),
         ("/labels?id=eq.1", "application/json;q=0.1, text/csv", "text/csv; charset=utf-8", "id,label\n1,red"),
         ("/labels?id=eq.1", OBJECT, "application/vnd.pgrst.object+json; charset=utf-8", r#"{"id":1,"label":"red"}"#),
-        ("/labels?id=eq.1", "application/vnd.pgrst.object", "application/vnd.pgrst.object+json; charset=utf-8", r#"{"id":1,"label":"red"}"#),
-        ("/books?id=eq.4&select=id,data", "application/vnd.pgrst.array+json;nulls=stripped",
-         "application/vnd.pgrst.array+json;nulls=stripped; charset=utf-8", r#"[{"id":4}]"#),
-        ("/books?id=eq.4&select=id,data", "application/vnd.pgrst.object+json;nulls=stripped",
-         "application/vnd.pgrst.object+json;nulls=stripped; charset=utf-8", r#"{"id":4}"#),
-        ("/books?id=in.(2,3)&select=id,title,kind&order=id", "text/csv", "text/csv; charset=utf-8",
-         "id,title,kind\n2,\"Beta, two\",p\n3,\"Gamma \"\"g\"\"\",q"),
+        (
+            "/labels?id=eq.1",
+            "application/vnd.pgrst.object",
+            "application/vnd.pgrst.object+json; charset=utf-8",
+            r#"{"id":1,"label":"red"}"#,
+        ),
+        (
+            "/books?id=eq.4&select=id,data",
+            "application/vnd.pgrst.array+json;nulls=stripped",
+            "application/vnd.pgrst.array+json;nulls=stripped; charset=utf-8",
+            r#"[{"id":4}]"#,
+        ),
+        (
+            "/books?id=eq.4&select=id,data",
+            "application/vnd.pgrst.object+json;nulls=stripped",
+            "application/vnd.pgrst.object+json;nulls=stripped; charset=utf-8",
+            r#"{"id":4}"#,
+        ),
+        (
+            "/books?id=in.(2,3)&select=id,title,kind&order=id",
+            "text/csv",
+            "text/csv; charset=utf-8",
+            "id,title,kind\n2,\"Beta, two\",p\n3,\"Gamma \"\"g\"\"\",q",
+        ),
         ("/books?id=eq.99", "text/csv", "text/csv; charset=utf-8", ""),
         ("/labels?id=lt.3&order=id", "text/x-lines", "text/x-lines; charset=utf-8", "red\nblue\n"),
         ("/rpc/greet?name=you", "text/plain", "text/plain; charset=utf-8", "hello you"),
@@ -67,11 +84,23 @@ async fn what_nobody_can_make_is_406() {
         cases.push(both(line).accept(accept).native(406, code).with("content-type", JSON));
     }
     let two = || both("GET /labels?id=lt.3").accept(OBJECT).native(406, "PGRST116");
-    cases.push(two().saying("Cannot coerce the result to a single JSON object").member("details", "The result contains 2 rows"));
     cases.push(
-        both("GET /labels?id=eq.99").accept(OBJECT).native(406, "PGRST116").member("details", "The result contains 0 rows"),
+        two()
+            .saying("Cannot coerce the result to a single JSON object")
+            .member("details", "The result contains 2 rows"),
     );
-    cases.push(both("GET /labels").accept("image/png").native(406, "PGRST107").saying("None of these media types are available: image/png"));
+    cases.push(
+        both("GET /labels?id=eq.99")
+            .accept(OBJECT)
+            .native(406, "PGRST116")
+            .member("details", "The result contains 0 rows"),
+    );
+    cases.push(
+        both("GET /labels")
+            .accept("image/png")
+            .native(406, "PGRST107")
+            .saying("None of these media types are available: image/png"),
+    );
     fixture().await.check(cases).await;
 }
 
@@ -81,16 +110,25 @@ async fn plans_are_for_the_service_key() {
     let json = "application/vnd.pgrst.plan+json; for=\"application/json\"; options=verbose|settings;";
     let plan = fixture.send(Door::Admin, &admin("GET /books?id=eq.1&select=id,authors(name)").accept(json)).await;
     assert_eq!(plan.status, 200, "{plan}");
-    assert!(plan.header("content-type").is_some_and(|kind| kind.starts_with("application/vnd.pgrst.plan+json")), "{plan}");
+    assert!(
+        plan.header("content-type").is_some_and(|kind| kind.starts_with("application/vnd.pgrst.plan+json")),
+        "{plan}"
+    );
     let body: Value = serde_json::from_slice(&plan.body).expect("JSON");
     assert!(body[0]["Plan"]["Total Cost"].is_number(), "{plan}");
-    for text in ["application/vnd.pgrst.plan", "application/vnd.pgrst.plan+text", "application/vnd.pgrst.plan+text; options=analyze|buffers"] {
+    for text in [
+        "application/vnd.pgrst.plan",
+        "application/vnd.pgrst.plan+text",
+        "application/vnd.pgrst.plan+text; options=analyze|buffers",
+    ] {
         let plan = fixture.send(Door::Admin, &admin("GET /labels?id=eq.1").accept(text)).await;
         assert!(plan.status == 200 && String::from_utf8_lossy(&plan.body).contains("cost="), "{plan}");
     }
     fixture
         .check(vec![
-            admin("DELETE /forty").accept("application/vnd.pgrst.plan").status(200)
+            admin("DELETE /forty")
+                .accept("application/vnd.pgrst.plan")
+                .status(200)
                 .stored("select count(*)::int from forty", 42),
             anon("GET /labels").accept(json).native(406, "PGRST107"),
             anon("GET /labels").accept("application/vnd.pgrst.plan").native(406, "PGRST107"),
@@ -112,8 +150,15 @@ async fn headers_describe_the_answer() {
             both("GET /labels").accept("*/*").header("accept-profile", "public").with("content-profile", "public"),
             both("GET /labels").header("accept-profile", &slot).with("content-profile", &slot),
             both("HEAD /labels").header("accept-profile", "public").with("content-profile", "public").text(""),
-            both("HEAD /labels?id=eq.1").with("content-type", JSON).without("content-length").with("content-range", "0-0/*").text(""),
-            both("GET /labels").header("accept-profile", "private").native(406, "PGRST106").saying("Invalid schema: private"),
+            both("HEAD /labels?id=eq.1")
+                .with("content-type", JSON)
+                .without("content-length")
+                .with("content-range", "0-0/*")
+                .text(""),
+            both("GET /labels")
+                .header("accept-profile", "private")
+                .native(406, "PGRST106")
+                .saying("Invalid schema: private"),
             both("GET /labels").header("accept-profile", "pg_catalog").native(406, "PGRST106"),
             both("GET /labels").header("accept-profile", "internal").native(406, "PGRST106"),
             both("GET /labels").header("content-profile", "nope").status(200),
@@ -124,8 +169,21 @@ async fn headers_describe_the_answer() {
         .await;
     let answer = fixture.send(Door::Public, &anon("GET /labels").header("origin", "https://example.com")).await;
     let exposed = answer.header("access-control-expose-headers").unwrap_or_default().to_ascii_lowercase();
-    for name in ["content-encoding", "content-location", "content-range", "content-type", "date", "location", "server", "transfer-encoding", "range-unit"] {
-        assert!(exposed == "*" || exposed.split(',').any(|each| each.trim() == name), "{name} is not exposed: {exposed}");
+    for name in [
+        "content-encoding",
+        "content-location",
+        "content-range",
+        "content-type",
+        "date",
+        "location",
+        "server",
+        "transfer-encoding",
+        "range-unit",
+    ] {
+        assert!(
+            exposed == "*" || exposed.split(',').any(|each| each.trim() == name),
+            "{name} is not exposed: {exposed}"
+        );
     }
     assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
 }
@@ -164,14 +222,21 @@ async fn a_preflight_needs_no_key() {
             .call(Method::OPTIONS, path)
             .header("origin", "https://example.com")
             .header("access-control-request-method", "PATCH")
-            .header("access-control-request-headers", "apikey,authorization,content-type,prefer,accept-profile,content-profile,range")
+            .header(
+                "access-control-request-headers",
+                "apikey,authorization,content-type,prefer,accept-profile,content-profile,range",
+            )
             .send()
             .await;
         assert!(matches!(answer.status.as_u16(), 200 | 204), "{answer}");
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer}");
-        assert!(answer.header("access-control-allow-methods").is_some_and(|them| them.contains("PATCH") || them == "*"), "{answer}");
+        assert!(
+            answer.header("access-control-allow-methods").is_some_and(|them| them.contains("PATCH") || them == "*"),
+            "{answer}"
+        );
         let allowed = answer.header("access-control-allow-headers").unwrap_or_default().to_ascii_lowercase();
-        for name in ["apikey", "authorization", "content-type", "prefer", "accept-profile", "content-profile", "range"] {
+        for name in ["apikey", "authorization", "content-type", "prefer", "accept-profile", "content-profile", "range"]
+        {
             assert!(allowed.contains(name), "{name} is not allowed: {allowed}");
         }
         assert_eq!(answer.header("access-control-max-age"), Some("86400"), "{answer}");

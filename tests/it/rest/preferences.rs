@@ -16,13 +16,22 @@ async fn what_was_honoured_is_named() {
         ("GET /labels", "count=exact,handling=lenient", "count=exact, handling=lenient"),
         ("GET /labels", "handling=strict", "handling=strict"),
         ("GET /labels", "timezone=UTC", "timezone=UTC"),
-        ("GET /labels", "timezone=Europe/Paris,handling=strict,count=exact", "count=exact, handling=strict, timezone=Europe/Paris"),
+        (
+            "GET /labels",
+            "timezone=Europe/Paris,handling=strict,count=exact",
+            "count=exact, handling=strict, timezone=Europe/Paris",
+        ),
         ("HEAD /labels", "count=exact", "count=exact"),
         ("DELETE /nothing_in", "return=minimal", "return=minimal"),
         ("DELETE /nothing_in", "missing=default,return=representation", "return=representation"),
         ("DELETE /nothing_in", "count=exact,return=representation", "return=representation, count=exact"),
     ] {
-        cases.push(admin(line).prefer(prefer).status(if prefer.contains("return=minimal") { 204 } else { 200 }).with("preference-applied", applied));
+        cases.push(
+            admin(line)
+                .prefer(prefer)
+                .status(if prefer.contains("return=minimal") { 204 } else { 200 })
+                .with("preference-applied", applied),
+        );
     }
     for prefer in [
         "return=representation",
@@ -69,18 +78,29 @@ async fn most_affected_rows_are_kept_to() {
     let strict = "handling=strict, max-affected=1";
     fixture
         .check(vec![
-            admin("DELETE /book_labels?book_id=eq.1").prefer(strict).native(400, "PGRST124")
+            admin("DELETE /book_labels?book_id=eq.1")
+                .prefer(strict)
+                .native(400, "PGRST124")
                 .saying("Query result exceeds max-affected preference constraint")
                 .member("details", "The query affects 2 rows")
                 .stored("select count(*)::int from book_labels where book_id = 1", 2),
-            admin("PATCH /labels").prefer(strict).json(&json!({"label": "x"})).native(400, "PGRST124")
+            admin("PATCH /labels")
+                .prefer(strict)
+                .json(&json!({"label": "x"}))
+                .native(400, "PGRST124")
                 .stored("select count(*)::int from labels where label = 'x'", 0),
             admin("DELETE /book_labels?book_id=eq.2").prefer(strict).status(204).with("preference-applied", strict),
             admin("DELETE /book_labels?book_id=eq.99").prefer(strict).status(204),
             // Only strict handling makes it a limit.
-            admin("PATCH /labels").prefer("max-affected=1").json(&json!({"label": "y"})).status(204)
+            admin("PATCH /labels")
+                .prefer("max-affected=1")
+                .json(&json!({"label": "y"}))
+                .status(204)
                 .stored("select count(*)::int from labels where label = 'y'", 3),
-            admin("PATCH /labels?id=eq.1").prefer("tx=rollback").json(&json!({"label": "kept"})).status(204)
+            admin("PATCH /labels?id=eq.1")
+                .prefer("tx=rollback")
+                .json(&json!({"label": "kept"}))
+                .status(204)
                 .without("preference-applied")
                 .stored("select label from labels where id = 1", "kept"),
         ])
@@ -90,7 +110,8 @@ async fn most_affected_rows_are_kept_to() {
 #[tokio::test]
 async fn writes_echo_their_preferences_in_order() {
     let fixture = Fixture::new().await;
-    let all = "timezone=UTC,handling=lenient,count=exact,return=representation,missing=default,resolution=merge-duplicates";
+    let all =
+        "timezone=UTC,handling=lenient,count=exact,return=representation,missing=default,resolution=merge-duplicates";
     fixture
         .check(vec![
             admin("POST /labels?columns=id").prefer(all).json(&json!({"id": 1})).status(200).with(

@@ -50,7 +50,8 @@ async fn the_table_of_ranges() {
             if method == "HEAD" && !range.is_empty() {
                 continue;
             }
-            let mut case = both(&format!("{method} /forty?order=id&{query}")).status(status).with("content-range", expected);
+            let mut case =
+                both(&format!("{method} /forty?order=id&{query}")).status(status).with("content-range", expected);
             if !range.is_empty() {
                 case = case.header("range", range);
             }

@@ -70,8 +70,21 @@ async fn it_is_swagger() {
     assert_eq!(methods("/rpc/add"), ["get", "post"]);
     assert_eq!(methods("/rpc/writes"), ["post"]);
     assert_eq!(document["paths"]["/rpc/add"]["post"]["tags"], json!(["(rpc) add"]));
-    for name in ["select", "order", "range", "rangeUnit", "offset", "limit", "on_conflict", "preferReturn", "preferCount", "preferPost",
-                 "preferParams", "rowFilter.labels.id", "body.labels"] {
+    for name in [
+        "select",
+        "order",
+        "range",
+        "rangeUnit",
+        "offset",
+        "limit",
+        "on_conflict",
+        "preferReturn",
+        "preferCount",
+        "preferPost",
+        "preferParams",
+        "rowFilter.labels.id",
+        "body.labels",
+    ] {
         assert!(document["parameters"].get(name).is_some(), "{name}");
     }
 }

@@ -34,10 +34,19 @@ async fn arguments_come_in_the_query() {
             ("/rpc/tbl?n=1&select=z:y", json!([{"z": "v1"}])),
             ("/rpc/tbl?n=4&select=x.sum()", json!([{"sum": 10}])),
             ("/rpc/tbl?n=4&offset=3", json!([{"x": 4, "y": "v4"}])),
-            ("/rpc/get_books?mn=3&select=id,authors(name)&order=id", json!([{"id": 3, "authors": {"name": "Bob"}}, {"id": 4, "authors": null}])),
+            (
+                "/rpc/get_books?mn=3&select=id,authors(name)&order=id",
+                json!([{"id": 3, "authors": {"name": "Bob"}}, {"id": 4, "authors": null}]),
+            ),
             ("/rpc/get_books?mn=1&id=gt.1&order=id.desc&limit=1&select=id", json!([{"id": 4}])),
-            ("/rpc/get_books?mn=1&id=lt.3&select=id,writer(name)&order=id", json!([{"id": 1, "writer": {"name": "Ann"}}, {"id": 2, "writer": {"name": "Ann"}}])),
-            ("/rpc/get_books?mn=1&select=id,authors!inner(name)&authors.name=eq.Bob", json!([{"id": 3, "authors": {"name": "Bob"}}])),
+            (
+                "/rpc/get_books?mn=1&id=lt.3&select=id,writer(name)&order=id",
+                json!([{"id": 1, "writer": {"name": "Ann"}}, {"id": 2, "writer": {"name": "Ann"}}]),
+            ),
+            (
+                "/rpc/get_books?mn=1&select=id,authors!inner(name)&authors.name=eq.Bob",
+                json!([{"id": 3, "authors": {"name": "Bob"}}]),
+            ),
             ("/rpc/one_book?i=1&select=id,title", json!({"id": 1, "title": "Alpha"})),
             ("/rpc/one_book?i=3&select=id,authors(name)", json!({"id": 3, "authors": {"name": "Bob"}})),
         ]))
@@ -87,7 +96,11 @@ async fn results_are_counted_and_ranged() {
             both("GET /rpc/tbl?n=3&offset=9").prefer("count=exact").native(416, "PGRST103"),
             both("GET /rpc/tbl?n=3").with("content-range", "0-2/*"),
             both("GET /rpc/tbl?n=9").header("range", "2-3").gives(json!([{"x": 3, "y": "v3"}, {"x": 4, "y": "v4"}])),
-            both("POST /rpc/tbl?limit=1").prefer("count=exact").json(&json!({"n": 3})).status(206).with("content-range", "0-0/3"),
+            both("POST /rpc/tbl?limit=1")
+                .prefer("count=exact")
+                .json(&json!({"n": 3}))
+                .status(206)
+                .with("content-range", "0-0/3"),
             both("GET /rpc/one_book?i=1").accept(OBJECT).member("id", 1),
             both("GET /rpc/tbl?n=1").accept(OBJECT).gives(json!({"x": 1, "y": "v1"})),
             both("GET /rpc/tbl?n=2").accept(OBJECT).native(406, "PGRST116"),
@@ -149,19 +162,32 @@ async fn volatile_functions_write_and_others_may_not() {
             admin("HEAD /rpc/writes").status(405).text("").stored(labels, 3),
             admin("POST /rpc/writes").status(204).text("").stored(labels, 4),
             admin("POST /rpc/writes").native(409, "23505").stored(labels, 4),
-            admin("POST /rpc/touch_labels?select=id&order=id").json(&json!({"n": 2})).gives(json!([{"id": 1}, {"id": 2}])),
+            admin("POST /rpc/touch_labels?select=id&order=id")
+                .json(&json!({"n": 2}))
+                .gives(json!([{"id": 1}, {"id": 2}])),
             admin("POST /rpc/touch_labels")
                 .prefer("handling=strict,max-affected=1")
                 .json(&json!({"n": 3}))
                 .native(400, "PGRST124")
                 .member("details", "The query affects 3 rows"),
-            admin("POST /rpc/add").prefer("handling=strict,max-affected=1").json(&json!({"a": 1})).native(400, "PGRST128"),
+            admin("POST /rpc/add")
+                .prefer("handling=strict,max-affected=1")
+                .json(&json!({"a": 1}))
+                .native(400, "PGRST128"),
         ])
         .await;
     // What a call may do is known from the moment the function is: no stale overload, no stale result.
-    fixture.project.sql("create function add(a int, b int, c int) returns int language sql as 'select 3'").await.is(200);
+    fixture
+        .project
+        .sql("create function add(a int, b int, c int) returns int language sql as 'select 3'")
+        .await
+        .is(200);
     fixture.check(vec![admin("POST /rpc/add").json(&json!({"a": 1, "b": 1, "c": 1})).gives(json!(3))]).await;
-    fixture.project.sql("drop function answer(); create function answer() returns text language sql as $$ select 'x' $$").await.is(200);
+    fixture
+        .project
+        .sql("drop function answer(); create function answer() returns text language sql as $$ select 'x' $$")
+        .await
+        .is(200);
     fixture.check(vec![admin("GET /rpc/answer").gives(json!("x"))]).await;
 }
 

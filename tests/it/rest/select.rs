@@ -56,7 +56,10 @@ async fn values_are_json() {
             ("/books?select=tags,span,mood&id=eq.1", json!([{"tags": ["x", "y"], "span": "[1,5)", "mood": "happy"}])),
             ("/books?select=raw&id=eq.1", json!([{"raw": {"k": "v", "n": 1}}])),
             ("/authors?select=born&id=eq.1", json!([{"born": "1970-01-02"}])),
-            ("/notes?select=list,doc,done,day&id=eq.1", json!([{"list": [1, 2], "doc": {"a": 1}, "done": false, "day": "2026-01-01"}])),
+            (
+                "/notes?select=list,doc,done,day&id=eq.1",
+                json!([{"list": [1, 2], "doc": {"a": 1}, "done": false, "day": "2026-01-01"}]),
+            ),
             ("/books?select=author_id,data&id=eq.4", json!([{"author_id": null, "data": null}])),
         ]))
         .await;
@@ -134,23 +137,26 @@ async fn what_cannot_be_selected_is_refused() {
 
 #[tokio::test]
 async fn order_sorts_and_concatenates() {
-    let mut cases = lists("books", &[
-        ("order=id.desc", &[4, 3, 2, 1]),
-        ("order=id.asc", &[1, 2, 3, 4]),
-        ("order=id", &[1, 2, 3, 4]),
-        ("order=kind.desc,id", &[3, 4, 1, 2]),
-        ("order=kind.asc&order=id.desc", &[2, 1, 4, 3]),
-        ("order=kind.desc&order=id.asc", &[3, 4, 1, 2]),
-        ("order=author_id.nullsfirst,id.desc", &[4, 2, 1, 3]),
-        ("order=author_id.nullslast,id", &[1, 2, 3, 4]),
-        ("order=author_id.desc.nullslast,id", &[3, 1, 2, 4]),
-        ("order=author_id.desc.nullsfirst,id", &[4, 3, 1, 2]),
-        ("order=author_id.asc.nullsfirst,id", &[4, 1, 2, 3]),
-        ("order=data->>k.desc.nullslast,id", &[2, 1, 3, 4]),
-        ("order=raw->n.nullslast,id.desc", &[1, 4, 3, 2]),
-        ("order=full_title.desc", &[3, 4, 2, 1]),
-        ("order=\"id\".desc", &[4, 3, 2, 1]),
-    ]);
+    let mut cases = lists(
+        "books",
+        &[
+            ("order=id.desc", &[4, 3, 2, 1]),
+            ("order=id.asc", &[1, 2, 3, 4]),
+            ("order=id", &[1, 2, 3, 4]),
+            ("order=kind.desc,id", &[3, 4, 1, 2]),
+            ("order=kind.asc&order=id.desc", &[2, 1, 4, 3]),
+            ("order=kind.desc&order=id.asc", &[3, 4, 1, 2]),
+            ("order=author_id.nullsfirst,id.desc", &[4, 2, 1, 3]),
+            ("order=author_id.nullslast,id", &[1, 2, 3, 4]),
+            ("order=author_id.desc.nullslast,id", &[3, 1, 2, 4]),
+            ("order=author_id.desc.nullsfirst,id", &[4, 3, 1, 2]),
+            ("order=author_id.asc.nullsfirst,id", &[4, 1, 2, 3]),
+            ("order=data->>k.desc.nullslast,id", &[2, 1, 3, 4]),
+            ("order=raw->n.nullslast,id.desc", &[1, 4, 3, 2]),
+            ("order=full_title.desc", &[3, 4, 2, 1]),
+            ("order=\"id\".desc", &[4, 3, 2, 1]),
+        ],
+    );
     cases.extend(refusals(&[
         ("GET /books?order=id.sideways", 400, "PGRST100"),
         ("GET /books?order=id.desc.nullsmiddle", 400, "PGRST100"),

@@ -8,23 +8,62 @@ async fn inserts_answer_as_preferred() {
     let mut cases = Vec::new();
     for (path, prefer, body, expected) in [
         ("/labels", ROWS, json!({"id": 10, "label": "ten"}), json!([{"id": 10, "label": "ten"}])),
-        ("/labels", ROWS, json!([{"id": 11, "label": "a"}, {"id": 12, "label": "b"}]), json!([{"id": 11, "label": "a"}, {"id": 12, "label": "b"}])),
+        (
+            "/labels",
+            ROWS,
+            json!([{"id": 11, "label": "a"}, {"id": 12, "label": "b"}]),
+            json!([{"id": 11, "label": "a"}, {"id": 12, "label": "b"}]),
+        ),
         ("/labels", ROWS, json!([]), json!([])),
         ("/labels?columns=id", ROWS, json!([{"id": 13, "label": "ignored"}]), json!([{"id": 13, "label": null}])),
-        ("/labels?columns=\"id\",\"label\"", ROWS, json!([{"id": 14}, {"id": 15, "label": "x"}]), json!([{"id": 14, "label": null}, {"id": 15, "label": "x"}])),
+        (
+            "/labels?columns=\"id\",\"label\"",
+            ROWS,
+            json!([{"id": 14}, {"id": 15, "label": "x"}]),
+            json!([{"id": 14, "label": null}, {"id": 15, "label": "x"}]),
+        ),
         ("/labels?select=x:label", ROWS, json!({"id": 16, "label": "sel"}), json!([{"x": "sel"}])),
         ("/labels?select=id&order=id.desc", ROWS, json!([{"id": 17}, {"id": 18}]), json!([{"id": 18}, {"id": 17}])),
         ("/defaults", ROWS, json!({}), json!([{"id": 1, "n": 7, "stamp": "2026-01-01T00:00:00+00:00", "g": 14}])),
         ("/defaults?select=id,n", ROWS, json!([{}, {}]), json!([{"id": 2, "n": 7}, {"id": 3, "n": 7}])),
         ("/defaults?columns=id,n&select=id,n", ROWS, json!([{"id": 50}]), json!([{"id": 50, "n": null}])),
-        ("/defaults?columns=id,n&select=id,n", "missing=default,return=representation", json!([{"id": 51}, {"id": 52, "n": 1}]), json!([{"id": 51, "n": 7}, {"id": 52, "n": 1}])),
-        ("/defaults?columns=id,n&select=id,n", "missing=null,return=representation", json!([{"id": 53}]), json!([{"id": 53, "n": null}])),
-        ("/books?select=id,title,authors(name)", ROWS, json!({"id": 100, "title": "New", "author_id": 2}), json!([{"id": 100, "title": "New", "authors": {"name": "Bob"}}])),
-        ("/book_view?select=id,t", ROWS, json!({"id": 101, "t": "Through a view"}), json!([{"id": 101, "t": "Through a view"}])),
-        ("/notes?select=list,doc,day,done", ROWS, json!({"body": "types", "list": [3, 4], "doc": {"deep": [1, null]}, "day": "2026-02-03", "done": true}),
-         json!([{"list": [3, 4], "doc": {"deep": [1, null]}, "day": "2026-02-03", "done": true}])),
+        (
+            "/defaults?columns=id,n&select=id,n",
+            "missing=default,return=representation",
+            json!([{"id": 51}, {"id": 52, "n": 1}]),
+            json!([{"id": 51, "n": 7}, {"id": 52, "n": 1}]),
+        ),
+        (
+            "/defaults?columns=id,n&select=id,n",
+            "missing=null,return=representation",
+            json!([{"id": 53}]),
+            json!([{"id": 53, "n": null}]),
+        ),
+        (
+            "/books?select=id,title,authors(name)",
+            ROWS,
+            json!({"id": 100, "title": "New", "author_id": 2}),
+            json!([{"id": 100, "title": "New", "authors": {"name": "Bob"}}]),
+        ),
+        (
+            "/book_view?select=id,t",
+            ROWS,
+            json!({"id": 101, "t": "Through a view"}),
+            json!([{"id": 101, "t": "Through a view"}]),
+        ),
+        (
+            "/notes?select=list,doc,day,done",
+            ROWS,
+            json!({"body": "types", "list": [3, 4], "doc": {"deep": [1, null]}, "day": "2026-02-03", "done": true}),
+            json!([{"list": [3, 4], "doc": {"deep": [1, null]}, "day": "2026-02-03", "done": true}]),
+        ),
         ("/notes?select=doc", ROWS, json!({"body": "json text", "doc": "just text"}), json!([{"doc": "just text"}])),
-        ("/notes?select=body,n", ROWS, json!({"body": "it's; -- \"quoted\" \u{1F642}\nnew line", "n": null}), json!([{"body": "it's; -- \"quoted\" \u{1F642}\nnew line", "n": null}])),
+        (
+            "/notes?select=body,n",
+            ROWS,
+            json!({"body": "it's; -- \"quoted\" \u{1F642}\nnew line", "n": null}),
+            json!([{"body": "it's; -- \"quoted\" \u{1F642}\nnew line", "n": null}]),
+        ),
         ("/always?select=v", ROWS, json!({"v": "x"}), json!([{"v": "x"}])),
         ("/odd%20name?select=a b", ROWS, json!({"a b": 2, "qu\"ote": "q"}), json!([{"a b": 2}])),
     ] {
@@ -33,24 +72,56 @@ async fn inserts_answer_as_preferred() {
     }
     for (id, prefer) in [(200, ""), (201, "return=minimal"), (202, "return=unknown")] {
         let body = json!({"label": "quiet", "id": id});
-        cases.push(admin("POST /labels").prefer(prefer).json(&body).status(201).text("").without("content-type").without("location"));
+        cases.push(
+            admin("POST /labels")
+                .prefer(prefer)
+                .json(&body)
+                .status(201)
+                .text("")
+                .without("content-type")
+                .without("location"),
+        );
     }
     let located = || admin("POST /labels").prefer("return=headers-only").status(201).text("");
     cases.push(located().json(&json!({"id": 33})).with("location", "/labels?id=eq.33"));
     cases.push(located().json(&json!([{"id": 34}, {"id": 35}])).without("location"));
-    cases.push(admin("POST /pairs").prefer("return=headers-only").json(&json!({"a": 7, "b": 8})).status(201).with("location", "/pairs?a=eq.7&b=eq.8"));
-    cases.push(admin("POST /labels").prefer(ROWS).json(&json!({"id": 36})).status(201).without("location"));
-    cases.push(admin("POST /labels").prefer("count=exact").json(&json!([{"id": 37}, {"id": 38}])).status(201).with("content-range", "*/2"));
     cases.push(
-        admin("POST /labels").prefer(ROWS).accept(OBJECT).json(&json!({"id": 39, "label": "one"})).status(201)
+        admin("POST /pairs")
+            .prefer("return=headers-only")
+            .json(&json!({"a": 7, "b": 8}))
+            .status(201)
+            .with("location", "/pairs?a=eq.7&b=eq.8"),
+    );
+    cases.push(admin("POST /labels").prefer(ROWS).json(&json!({"id": 36})).status(201).without("location"));
+    cases.push(
+        admin("POST /labels")
+            .prefer("count=exact")
+            .json(&json!([{"id": 37}, {"id": 38}]))
+            .status(201)
+            .with("content-range", "*/2"),
+    );
+    cases.push(
+        admin("POST /labels")
+            .prefer(ROWS)
+            .accept(OBJECT)
+            .json(&json!({"id": 39, "label": "one"}))
+            .status(201)
             .gives(json!({"id": 39, "label": "one"})),
     );
     cases.push(
-        admin("POST /labels").prefer(ROWS).accept(OBJECT).json(&json!([{"id": 40}, {"id": 41}])).native(406, "PGRST116")
+        admin("POST /labels")
+            .prefer(ROWS)
+            .accept(OBJECT)
+            .json(&json!([{"id": 40}, {"id": 41}]))
+            .native(406, "PGRST116")
             .stored("select count(*)::int from labels where id in (40, 41)", 0),
     );
     cases.push(
-        admin("POST /labels").prefer(ROWS).accept("text/csv").json(&json!({"id": 42, "label": "a,b"})).status(201)
+        admin("POST /labels")
+            .prefer(ROWS)
+            .accept("text/csv")
+            .json(&json!({"id": 42, "label": "a,b"}))
+            .status(201)
             .text("id,label\n42,\"a,b\""),
     );
     fixture.check(cases).await;
@@ -59,31 +130,50 @@ async fn inserts_answer_as_preferred() {
 #[tokio::test]
 async fn bodies_of_every_kind_are_read() {
     let fixture = Fixture::new().await;
-    let rows = |kind: &'static str, path: &str, body: &str| admin(&format!("POST {path}")).prefer(ROWS).body(kind, body);
+    let rows =
+        |kind: &'static str, path: &str, body: &str| admin(&format!("POST {path}")).prefer(ROWS).body(kind, body);
     fixture
         .check(vec![
-            rows("text/csv", "/labels", "id,label\n30,NULL\n31,\"x,\"\"y\"\n").status(201)
+            rows("text/csv", "/labels", "id,label\n30,NULL\n31,\"x,\"\"y\"\n")
+                .status(201)
                 .gives(json!([{"id": 30, "label": null}, {"id": 31, "label": "x,\"y"}])),
-            rows("text/csv; charset=utf-8", "/labels", "id,label\r\n32,\"NULL\"\r\n").status(201).gives(json!([{"id": 32, "label": "NULL"}])),
-            rows("text/csv", "/labels", "id,label\n33,\"two\nlines\"").status(201).gives(json!([{"id": 33, "label": "two\nlines"}])),
+            rows("text/csv; charset=utf-8", "/labels", "id,label\r\n32,\"NULL\"\r\n")
+                .status(201)
+                .gives(json!([{"id": 32, "label": "NULL"}])),
+            rows("text/csv", "/labels", "id,label\n33,\"two\nlines\"")
+                .status(201)
+                .gives(json!([{"id": 33, "label": "two\nlines"}])),
             rows("text/csv", "/labels", "id,label\n34,\n").status(201).gives(json!([{"id": 34, "label": ""}])),
-            rows("text/csv", "/labels", "id,label\n40\n").native(400, "PGRST102").saying("All lines must have same number of fields"),
+            rows("text/csv", "/labels", "id,label\n40\n")
+                .native(400, "PGRST102")
+                .saying("All lines must have same number of fields"),
             rows("text/csv", "/labels", "id,nope\n40,1\n").native(400, "PGRST204"),
-            rows("application/x-www-form-urlencoded", "/labels", "id=35&label=a+b%21").status(201).gives(json!([{"id": 35, "label": "a b!"}])),
-            rows("application/json; charset=utf-8", "/labels", r#"{"id":36}"#).status(201).gives(json!([{"id": 36, "label": null}])),
-            rows("application/json", "/labels", " \n[{\"id\":37}]\n").status(201).gives(json!([{"id": 37, "label": null}])),
+            rows("application/x-www-form-urlencoded", "/labels", "id=35&label=a+b%21")
+                .status(201)
+                .gives(json!([{"id": 35, "label": "a b!"}])),
+            rows("application/json; charset=utf-8", "/labels", r#"{"id":36}"#)
+                .status(201)
+                .gives(json!([{"id": 36, "label": null}])),
+            rows("application/json", "/labels", " \n[{\"id\":37}]\n")
+                .status(201)
+                .gives(json!([{"id": 37, "label": null}])),
             rows("application/json", "/labels", "{").native(400, "PGRST102").saying("Empty or invalid json"),
             rows("application/json", "/labels", "").native(400, "PGRST102").saying("Empty or invalid json"),
             rows("application/json", "/labels", "\u{feff}nope").native(400, "PGRST102"),
             rows("application/json", "/labels", "7").native(400, "PGRST102"),
             rows("application/json", "/labels", "[1]").native(400, "PGRST102"),
-            rows("application/json", "/labels", r#"[{"id":60},{"label":"x"}]"#).native(400, "PGRST102").saying("All object keys must match")
+            rows("application/json", "/labels", r#"[{"id":60},{"label":"x"}]"#)
+                .native(400, "PGRST102")
+                .saying("All object keys must match")
                 .stored("select count(*)::int from labels where id = 60", 0),
-            rows("application/json", "/labels", r#"{"id":60,"nope":2}"#).native(400, "PGRST204")
+            rows("application/json", "/labels", r#"{"id":60,"nope":2}"#)
+                .native(400, "PGRST204")
                 .saying("Could not find the 'nope' column of 'labels' in the schema cache"),
             rows("application/json", "/labels?columns=nope", r#"{"id":60}"#).native(400, "PGRST204"),
             rows("application/json", "/labels?columns=id,,", r#"{"id":60}"#).native(400, "PGRST100"),
-            rows("application/xml", "/labels", "<id>1</id>").native(400, "PGRST102").saying("Content-Type not acceptable: application/xml"),
+            rows("application/xml", "/labels", "<id>1</id>")
+                .native(400, "PGRST102")
+                .saying("Content-Type not acceptable: application/xml"),
             rows("image/png", "/labels", "x").native(400, "PGRST102"),
             rows("application/json", "/labels", "{\"id\":61,\"label\":\"nul\\u0000\"}").native(400, "22P05"),
         ])
@@ -135,28 +225,62 @@ async fn upserts_tell_new_rows_from_old() {
     let mut cases = Vec::new();
     for (path, prefer, body, status, expected) in [
         ("/labels", merge, json!({"id": 1, "label": "RED"}), 200, json!([{"id": 1, "label": "RED"}])),
-        ("/labels", merge, json!([{"id": 2, "label": "B"}, {"id": 9, "label": "new"}]), 201, json!([{"id": 2, "label": "B"}, {"id": 9, "label": "new"}])),
+        (
+            "/labels",
+            merge,
+            json!([{"id": 2, "label": "B"}, {"id": 9, "label": "new"}]),
+            201,
+            json!([{"id": 2, "label": "B"}, {"id": 9, "label": "new"}]),
+        ),
         ("/labels", merge, json!({"id": 10, "label": "all new"}), 201, json!([{"id": 10, "label": "all new"}])),
         ("/labels", merge, json!([]), 200, json!([])),
         ("/labels", ignore, json!([]), 201, json!([])),
         ("/labels", ignore, json!({"id": 1, "label": "x"}), 201, json!([])),
-        ("/labels", ignore, json!([{"id": 1, "label": "x"}, {"id": 8, "label": "y"}]), 201, json!([{"id": 8, "label": "y"}])),
+        (
+            "/labels",
+            ignore,
+            json!([{"id": 1, "label": "x"}, {"id": 8, "label": "y"}]),
+            201,
+            json!([{"id": 8, "label": "y"}]),
+        ),
         ("/nokey", merge, json!({"n": 1, "v": "a"}), 201, json!([{"n": 1, "v": "a"}])),
         ("/nokey?on_conflict=n", merge, json!({"n": 1, "v": "b"}), 200, json!([{"n": 1, "v": "b"}])),
         ("/nokey?on_conflict=n", ignore, json!({"n": 1, "v": "c"}), 201, json!([])),
         ("/pairs", merge, json!({"a": 1, "b": 1, "v": "z"}), 200, json!([{"a": 1, "b": 1, "v": "z"}])),
         ("/pairs?on_conflict=a,b", merge, json!({"a": 1, "b": 2, "v": "w"}), 200, json!([{"a": 1, "b": 2, "v": "w"}])),
-        ("/notes?on_conflict=n&select=n,body", merge, json!({"n": 1, "body": "uno"}), 200, json!([{"n": 1, "body": "uno"}])),
+        (
+            "/notes?on_conflict=n&select=n,body",
+            merge,
+            json!({"n": 1, "body": "uno"}),
+            200,
+            json!([{"n": 1, "body": "uno"}]),
+        ),
         ("/book_view?select=id,t", merge, json!({"id": 1, "t": "changed"}), 200, json!([{"id": 1, "t": "changed"}])),
     ] {
         cases.push(admin(&format!("POST {path}")).prefer(prefer).json(&body).status(status).gives(expected));
     }
     let merging = || admin("POST /labels").json(&json!({"id": 1, "label": "m"}));
-    cases.push(merging().prefer("resolution=merge-duplicates").status(200).text("").with("preference-applied", "resolution=merge-duplicates"));
-    cases.push(merging().prefer(merge).status(200).with("preference-applied", "resolution=merge-duplicates, return=representation"));
+    cases.push(
+        merging()
+            .prefer("resolution=merge-duplicates")
+            .status(200)
+            .text("")
+            .with("preference-applied", "resolution=merge-duplicates"),
+    );
+    cases.push(
+        merging()
+            .prefer(merge)
+            .status(200)
+            .with("preference-applied", "resolution=merge-duplicates, return=representation"),
+    );
     cases.push(admin("POST /nokey?on_conflict=v").prefer(merge).json(&json!({"n": 1})).native(400, "42P10"));
     cases.push(admin("POST /labels?on_conflict=nope").prefer(merge).json(&json!({"id": 1})).native(400, "42703"));
-    cases.push(admin("POST /labels").prefer(merge).json(&json!([{"id": 1, "label": "a"}, {"id": 1, "label": "b"}])).native(500, "21000"));
+    cases.push(
+        admin("POST /labels")
+            .prefer(merge)
+            .json(&json!([{"id": 1, "label": "a"}, {"id": 1, "label": "b"}]))
+            .native(500, "21000"),
+    );
     fixture.check(cases).await;
 }
 
@@ -176,16 +300,55 @@ async fn updates_touch_what_the_filters_choose() {
         ("/labels", ROWS, json!({}), 200, "*/*", json!([])),
         ("/labels", "", json!({}), 204, "*/*", Value::Null),
         ("/labels?columns=", ROWS, json!({"label": "z"}), 200, "*/*", json!([])),
-        ("/labels?columns=label&id=eq.1", ROWS, json!({"label": "z", "id": 9}), 200, "0-0/*", json!([{"id": 1, "label": "z"}])),
-        ("/books?id=eq.1&select=id,data,authors(name)", ROWS, json!({"data": {"z": [1]}, "author_id": 2}), 200, "0-0/*",
-         json!([{"id": 1, "data": {"z": [1]}, "authors": {"name": "Bob"}}])),
-        ("/books?or=(id.eq.1,id.eq.2)&select=id&order=id.desc", ROWS, json!({"kind": "w"}), 200, "0-1/*", json!([{"id": 2}, {"id": 1}])),
-        ("/labels?limit=1&order=id&select=id", ROWS, json!({"label": "all"}), 200, "0-2/*", json!([{"id": 1}, {"id": 2}, {"id": 3}])),
-        ("/labels?id=eq.1&label=eq.all&select=label", ROWS, json!({"label": null}), 200, "0-0/*", json!([{"label": null}])),
+        (
+            "/labels?columns=label&id=eq.1",
+            ROWS,
+            json!({"label": "z", "id": 9}),
+            200,
+            "0-0/*",
+            json!([{"id": 1, "label": "z"}]),
+        ),
+        (
+            "/books?id=eq.1&select=id,data,authors(name)",
+            ROWS,
+            json!({"data": {"z": [1]}, "author_id": 2}),
+            200,
+            "0-0/*",
+            json!([{"id": 1, "data": {"z": [1]}, "authors": {"name": "Bob"}}]),
+        ),
+        (
+            "/books?or=(id.eq.1,id.eq.2)&select=id&order=id.desc",
+            ROWS,
+            json!({"kind": "w"}),
+            200,
+            "0-1/*",
+            json!([{"id": 2}, {"id": 1}]),
+        ),
+        (
+            "/labels?limit=1&order=id&select=id",
+            ROWS,
+            json!({"label": "all"}),
+            200,
+            "0-2/*",
+            json!([{"id": 1}, {"id": 2}, {"id": 3}]),
+        ),
+        (
+            "/labels?id=eq.1&label=eq.all&select=label",
+            ROWS,
+            json!({"label": null}),
+            200,
+            "0-0/*",
+            json!([{"label": null}]),
+        ),
         ("/book_view?id=eq.2&select=t", ROWS, json!({"t": "via view"}), 200, "0-0/*", json!([{"t": "via view"}])),
         ("/books?data->>k=eq.w&select=id", ROWS, json!({"kind": "json"}), 200, "0-0/*", json!([{"id": 2}])),
     ] {
-        let mut case = admin(&format!("PATCH {path}")).prefer(prefer).json(&body).status(status).with("content-range", range).gives(expected);
+        let mut case = admin(&format!("PATCH {path}"))
+            .prefer(prefer)
+            .json(&body)
+            .status(status)
+            .with("content-range", range)
+            .gives(expected);
         if status == 204 {
             case = case.text("").without("content-type");
         }
@@ -204,12 +367,20 @@ async fn updates_touch_what_the_filters_choose() {
     }
     cases.push(admin("PATCH /labels").body("application/json", "").native(400, "PGRST102"));
     cases.push(
-        admin("PATCH /labels?id=lt.3").accept(OBJECT).prefer(ROWS).json(&json!({"label": "gone"})).native(406, "PGRST116")
+        admin("PATCH /labels?id=lt.3")
+            .accept(OBJECT)
+            .prefer(ROWS)
+            .json(&json!({"label": "gone"}))
+            .native(406, "PGRST116")
             .member("details", "The result contains 2 rows")
             .stored("select count(*)::int from labels where label = 'gone'", 0),
     );
     cases.push(
-        admin("PATCH /labels?id=eq.99").accept(OBJECT).prefer(ROWS).json(&json!({"label": "gone"})).native(406, "PGRST116")
+        admin("PATCH /labels?id=eq.99")
+            .accept(OBJECT)
+            .prefer(ROWS)
+            .json(&json!({"label": "gone"}))
+            .native(406, "PGRST116")
             .member("details", "The result contains 0 rows"),
     );
     fixture.check(cases).await;
@@ -221,7 +392,13 @@ async fn deletes_remove_what_the_filters_choose() {
     let mut cases = Vec::new();
     for (path, prefer, status, range, expected) in [
         ("/book_labels?book_id=eq.2", ROWS, 200, "*/*", json!([{"book_id": 2, "label_id": 2}])),
-        ("/book_labels?book_id=eq.1&label_id=eq.1&select=books(title)", ROWS, 200, "*/*", json!([{"books": {"title": "Alpha"}}])),
+        (
+            "/book_labels?book_id=eq.1&label_id=eq.1&select=books(title)",
+            ROWS,
+            200,
+            "*/*",
+            json!([{"books": {"title": "Alpha"}}]),
+        ),
         ("/labels?id=eq.3", "", 204, "*/*", Value::Null),
         ("/labels?id=eq.3", "count=exact", 204, "*/0", Value::Null),
         ("/labels?id=eq.3", ROWS, 200, "*/*", json!([])),
@@ -230,7 +407,9 @@ async fn deletes_remove_what_the_filters_choose() {
         ("/forty", "count=exact", 204, "*/38", Value::Null),
         ("/nothing_in", "", 204, "*/*", Value::Null),
     ] {
-        cases.push(admin(&format!("DELETE {path}")).prefer(prefer).status(status).with("content-range", range).gives(expected));
+        cases.push(
+            admin(&format!("DELETE {path}")).prefer(prefer).status(status).with("content-range", range).gives(expected),
+        );
     }
     // db() sends a content type with every request, and a body is nothing to DELETE.
     cases.push(admin("DELETE /labels?id=eq.555").prefer(ROWS).body("application/json", "").gives(json!([])));
@@ -286,16 +465,25 @@ async fn policies_hold_for_writes_with_the_anon_key() {
         .check(vec![
             anon("GET /guarded?select=id").gives(json!([{"id": 1}])),
             admin("GET /guarded?select=id&order=id").gives(json!([{"id": 1}, {"id": 2}])),
-            anon("POST /guarded").prefer(ROWS).json(&json!({"id": 5, "owner": "anon"})).status(201)
+            anon("POST /guarded")
+                .prefer(ROWS)
+                .json(&json!({"id": 5, "owner": "anon"}))
+                .status(201)
                 .gives(json!([{"id": 5, "owner": "anon", "v": null}])),
             anon("POST /guarded").json(&json!({"id": 6, "owner": "other"})).native(401, "42501").saying(checked),
-            anon("PATCH /guarded?id=eq.1").prefer(ROWS).json(&json!({"v": "x"})).gives(json!([{"id": 1, "owner": "anon", "v": "x"}])),
+            anon("PATCH /guarded?id=eq.1")
+                .prefer(ROWS)
+                .json(&json!({"v": "x"}))
+                .gives(json!([{"id": 1, "owner": "anon", "v": "x"}])),
             anon("PATCH /guarded?id=eq.2").prefer(ROWS).json(&json!({"v": "x"})).gives(json!([])),
             anon("PATCH /guarded?id=eq.1").json(&json!({"owner": "other"})).native(401, "42501").saying(checked),
             anon("DELETE /guarded?id=eq.2").status(204).stored("select count(*)::int from guarded where id = 2", 1),
             anon("DELETE /guarded").prefer(ROWS).status(200).stored("select count(*)::int from guarded", 1),
             anon("POST /nokey").json(&json!({"n": 4, "v": "open"})).status(201),
-            anon("POST /labels").json(&json!({"id": 70})).native(401, "42501").saying("permission denied for table labels")
+            anon("POST /labels")
+                .json(&json!({"id": 70}))
+                .native(401, "42501")
+                .saying("permission denied for table labels")
                 .with("www-authenticate", "Bearer"),
             anon("PATCH /labels").json(&json!({"label": "x"})).native(401, "42501"),
             anon("DELETE /labels").native(401, "42501").stored("select count(*)::int from labels", 3),
@@ -303,7 +491,10 @@ async fn policies_hold_for_writes_with_the_anon_key() {
             // A representation needs the right to read what it shows.
             anon("POST /half_dark").json(&json!({"id": 7, "open": "x"})).status(201),
             anon("POST /half_dark").prefer(ROWS).json(&json!({"id": 8, "open": "x"})).native(401, "42501"),
-            anon("POST /half_dark?select=id,open").prefer(ROWS).json(&json!({"id": 8, "open": "x"})).status(201)
+            anon("POST /half_dark?select=id,open")
+                .prefer(ROWS)
+                .json(&json!({"id": 8, "open": "x"}))
+                .status(201)
                 .gives(json!([{"id": 8, "open": "x"}])),
         ])
         .await;

@@ -175,12 +175,13 @@ pub fn is_identifier_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | ' ' | '$')
 }
 
-/// A bare or double-quoted name.
+/// A bare or double-quoted name; never one that is nothing but NULs, which Postgres would call a syntax error.
 pub fn name(cursor: &mut Cursor) -> Parsed<String> {
-    if cursor.peek() == Some('"') {
-        return quoted(cursor);
-    }
     let start = cursor.clone();
+    if cursor.peek() == Some('"') {
+        let name = quoted(cursor)?;
+        return if name.chars().all(|c| c == '\0') { start.fail("a name between the quotes") } else { Ok(name) };
+    }
     loop {
         cursor.take_while(is_identifier_char);
         let mut ahead = cursor.rest().chars();
@@ -306,7 +307,7 @@ mod tests {
         ] {
             assert_eq!(whole(text, name).as_deref(), Ok(expected), "{text}");
         }
-        for text in ["", " ", ".", "a.", "\"open", "a->", "(", "\"\\", "-a", "a-"] {
+        for text in ["", " ", ".", "a.", "\"open", "a->", "(", "\"\\", "-a", "a-", "\"\"", "\"\0\""] {
             assert!(whole(text, name).is_err(), "{text}");
         }
     }
