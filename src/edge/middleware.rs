@@ -85,7 +85,7 @@ fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "payment-required, payment-response, x-payment-response, www-authenticate, payment-receipt, retry-after, \
      x-run402-request-id, x-run402-trace-id, content-range, content-location, location, range-unit, \
-     preference-applied, etag, date, content-type, content-encoding",
+     preference-applied, etag, date, content-type, content-encoding, server, transfer-encoding",
 );
 
 /// CORS of the API: open by design, without cookies (contract 01 §1.6). A preflight is answered here, with 204 and

@@ -125,6 +125,16 @@ fn keys_alone_work_with_the_isomorphic_sdk_and_the_functions_package() {
 }
 
 #[test]
+fn postgrest_js_finds_everything_it_asks_for() {
+    run("postgrest.test.mjs");
+}
+
+#[test]
+fn the_sdk_and_the_functions_package_use_the_data_api() {
+    run("rest.test.mjs");
+}
+
+#[test]
 fn the_lockfile_names_no_registry() {
     let lockfile = fs::read_to_string(sources().join("package-lock.json")).expect("the lockfile");
     assert!(!lockfile.contains("\"resolved\""), "write it with omit-lockfile-registry-resolved");

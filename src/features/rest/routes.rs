@@ -3,7 +3,7 @@
 //! Every method goes to one handler, because what a method means depends on what the path names, and the
 //! refusals are PostgREST's own.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRef, Request, State},
@@ -12,6 +12,8 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
+use http_body_util::BodyExt;
+use tokio::time::timeout;
 use utoipa::openapi::{
     HttpMethod, OpenApi, OpenApiBuilder, Paths, Required, ResponseBuilder,
     path::{OperationBuilder, ParameterBuilder, ParameterIn},
@@ -27,6 +29,9 @@ use crate::common::ApiError;
 
 const PUBLIC: &str = "/rest/v1";
 const ADMIN: &str = "/admin/v1/rest";
+/// A body that is too long is still read, and thrown away, up to this many times the limit.
+const DRAINED: usize = 4;
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// The routes of this feature.
 pub fn router<S>() -> OpenApiRouter<S>
@@ -94,13 +99,23 @@ async fn answer(rest: Arc<Rest>, request: Request, surface: Surface, prefix: &st
     rest.serve(incoming, body, caller, project).await
 }
 
+/// Most clients read no answer before they have sent all: without this they see a broken connection, no refusal.
+async fn drain(mut body: axum::body::Body) {
+    let to_the_end = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whoever is slower than this has had his chance.
+    let _ = timeout(DRAIN_LIMIT, to_the_end).await;
+}
+
 /// The body of a method that has one; `db()` sends a content type even where there is none.
 async fn read_body(incoming: &Incoming, body: axum::body::Body, limit: usize) -> Result<Bytes, ApiError> {
     if matches!(incoming.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS) {
         return Ok(Bytes::new());
     }
     let announced = incoming.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if announced.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > limit) {
+    if let Some(length) = announced.and_then(|length| length.parse::<usize>().ok()).filter(|length| *length > limit) {
+        if length <= limit.saturating_mul(DRAINED) {
+            drain(body).await;
+        }
         return Err(ApiError::payload_too_large(limit));
     }
     axum::body::to_bytes(body, limit).await.map_err(|error| {

@@ -184,6 +184,29 @@ async fn calls_are_counted() {
 }
 
 #[tokio::test]
+async fn the_quota_ends_calls() {
+    let mut box_ = Appliance::plan().set("limits.api_calls", "5").boot();
+    let api = box_.api();
+    let project = api.provision().await;
+    let read = || api.get("/admin/v1/rest/none").bearer(&project.service_key).send();
+    let mut calls = 0;
+    let refused = loop {
+        let answer = read().await;
+        if answer.status != 404 {
+            break answer;
+        }
+        calls += 1;
+        assert!(calls <= 5, "the quota is not kept");
+    };
+    let body = refused.refused(403, "QUOTA_EXCEEDED");
+    assert_eq!(body["details"]["resource"], "api_calls", "{body}");
+    assert!(body["usage"]["limit"].is_number(), "{body}");
+    project.sql("select 1").await.refused(403, "QUOTA_EXCEEDED");
+    api.get("/rest/v1/none").api_key(&project.anon_key).send().await.refused(403, "QUOTA_EXCEEDED");
+    box_.stop();
+}
+
+#[tokio::test]
 async fn a_flood_is_429() {
     let box_ = Appliance::limited();
     let project = box_.api().provision().await;

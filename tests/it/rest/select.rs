@@ -84,6 +84,7 @@ async fn casts_and_paths() {
             ("/books?select=n:data->n::int&id=eq.2", json!([{"n": 2}])),
             ("/books?select=data->>n::int&id=eq.2", json!([{"n": 2}])),
             ("/books?select=data->nope->deeper&id=eq.1", json!([{"deeper": null}])),
+            ("/books?select=data->\"\"&id=eq.1", json!([{"data": null}])),
             ("/books?select=raw->>k&id=eq.1", json!([{"k": "v"}])),
         ]))
         .await;

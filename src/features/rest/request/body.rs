@@ -17,6 +17,9 @@ use crate::features::rest::error::NativeError;
 
 const INVALID_JSON: &str = "Empty or invalid json";
 const UNEVEN_KEYS: &str = "All object keys must match";
+const TOO_DEEP: &str = "The JSON body is nested too deeply";
+/// Postgres reads JSON recursively and gives up, with an error of its own making, some thousands of levels down.
+const MAX_JSON_DEPTH: usize = 1000;
 const RAGGED_CSV: &str = "All lines must have same number of fields";
 
 /// Rows to write, as JSON text.
@@ -188,7 +191,30 @@ fn utf8(body: &Bytes) -> Result<String, NativeError> {
 }
 
 fn outline(json: &str) -> Result<Outline, NativeError> {
+    if json_depth(json) > MAX_JSON_DEPTH {
+        return Err(NativeError::invalid_body(TOO_DEEP));
+    }
     serde_json::from_str(json).map_err(|_| NativeError::invalid_body(INVALID_JSON))
+}
+
+/// How many arrays and objects stand inside one another at most; of a text that need not be valid.
+fn json_depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// The outermost structure of a JSON text.
@@ -389,6 +415,15 @@ mod tests {
 
     fn keys(rows: &Rows) -> String {
         rows.keys.iter().cloned().collect::<Vec<_>>().join(",")
+    }
+
+    #[test]
+    fn json_is_nested_only_so_deep() {
+        let nested = |depth: usize| format!("{{\"a\":{}\"[[{{\\\"[\"{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(json_depth(&nested(999)), 1000, "brackets in strings are text");
+        assert!(rows("application/json", &nested(999), false).is_ok());
+        assert_eq!(rows("application/json", &nested(1000), false), Err(TOO_DEEP.to_owned()));
+        assert!(CallBody::parse(None, &Bytes::from(nested(100_000))).is_err());
     }
 
     #[test]

@@ -158,13 +158,14 @@ impl Field {
         Self { name: name.into(), path: Vec::new() }
     }
 
-    /// The key a selected field has in the result: the last named key of its path, else the column.
+    /// The key a selected field has in the result: the last named key of its path, else the column. A key
+    /// without a letter cannot name anything.
     pub fn output_name(&self) -> &str {
         self.path
             .iter()
             .rev()
             .find_map(|step| match &step.operand {
-                JsonOperand::Key(key) => Some(key.as_str()),
+                JsonOperand::Key(key) => Some(key.as_str()).filter(|key| key.chars().any(|c| c != '\0')),
                 JsonOperand::Index(_) => None,
             })
             .unwrap_or(&self.name)
@@ -175,12 +176,13 @@ pub fn is_identifier_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | ' ' | '$')
 }
 
-/// A bare or double-quoted name.
+/// A bare or double-quoted name; never one that is nothing but NULs, which Postgres would call a syntax error.
 pub fn name(cursor: &mut Cursor) -> Parsed<String> {
-    if cursor.peek() == Some('"') {
-        return quoted(cursor);
-    }
     let start = cursor.clone();
+    if cursor.peek() == Some('"') {
+        let name = quoted(cursor)?;
+        return if name.chars().all(|c| c == '\0') { start.fail("a name between the quotes") } else { Ok(name) };
+    }
     loop {
         cursor.take_while(is_identifier_char);
         let mut ahead = cursor.rest().chars();
@@ -306,8 +308,17 @@ mod tests {
         ] {
             assert_eq!(whole(text, name).as_deref(), Ok(expected), "{text}");
         }
-        for text in ["", " ", ".", "a.", "\"open", "a->", "(", "\"\\", "-a", "a-"] {
+        for text in ["", " ", ".", "a.", "\"open", "a->", "(", "\"\\", "-a", "a-", "\"\"", "\"\0\""] {
             assert!(whole(text, name).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_nothing_names_nothing() {
+        for (text, expected) in
+            [("data->a->0", "a"), ("data->a->>\"\"", "a"), ("data->>\0", "data"), ("data->\"\"", "data")]
+        {
+            assert_eq!(whole(text, field).as_ref().map(Field::output_name), Ok(expected), "{text:?}");
         }
     }
 
