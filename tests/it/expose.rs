@@ -366,6 +366,12 @@ async fn custom_sql_creates_policies_on_its_table_and_nothing_else() {
     assert_eq!(refusal["details"]["sqlstate"], "42703");
     assert_eq!(refusal["details"]["path"], "tables[0].custom_sql");
     assert_eq!(refusal["mutation_state"], "rolled_back");
+    let mut parameter =
+        json!({"version": "1", "views": [{"name": "v", "base": "t", "select": ["id"], "filter": "id = $1"}]});
+    apply(&project, &parameter).await.refused(400, "SQL_ERROR");
+    parameter["views"][0]["filter"] = "count(*) > 1".into();
+    apply(&project, &parameter).await.refused(400, "SQL_ERROR");
+    apply(&project, &custom("create policy p on t using (id = $1)")).await.refused(400, "SQL_ERROR");
     assert_eq!(database.fingerprint().await, before, "all or nothing");
     assert_eq!(current(&project).await["source"], "introspected");
 }

@@ -168,18 +168,18 @@ pub struct RpcEntry {
 pub enum Role {
     Anon,
     Authenticated,
-    ServiceRole,
+    Service,
     ProjectAdmin,
 }
 
 impl Role {
-    pub const ALL: [Self; 4] = [Self::Anon, Self::Authenticated, Self::ServiceRole, Self::ProjectAdmin];
+    pub const ALL: [Self; 4] = [Self::Anon, Self::Authenticated, Self::Service, Self::ProjectAdmin];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Anon => "anon",
             Self::Authenticated => "authenticated",
-            Self::ServiceRole => "service_role",
+            Self::Service => "service_role",
             Self::ProjectAdmin => "project_admin",
         }
     }
