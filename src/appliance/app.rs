@@ -24,6 +24,7 @@ use crate::{
         orgs::{self, Orgs},
         payments::{self, Payments},
         projects::{self, Projects},
+        rest::{self, NoUserKeys, Rest},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -52,6 +53,7 @@ pub struct App {
     projects: Arc<Projects>,
     idempotency: Arc<Idempotency>,
     sql: Arc<Sql>,
+    rest: Arc<Rest>,
     expose: Arc<Expose>,
     status: Arc<Status>,
 }
@@ -138,10 +140,18 @@ impl App {
         projects.start().await.map_err(refuse)?;
         let idempotency = Arc::new(Idempotency::new(database.clone(), master.clone(), clock.clone()));
         let sql = Arc::new(Sql::new(Arc::clone(&projects), config.sql.clone()));
+        let rest = Arc::new(Rest::new(rest::Dependencies {
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            user_keys: Arc::new(NoUserKeys),
+            clock: clock.clone(),
+            public_url: public_url.clone(),
+            settings: config.rest.clone(),
+        }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
-            vec!["x402", "siwx", "postgres", "blob"],
+            vec!["x402", "siwx", "postgres", "rest", "blob"],
             config.operator.clone(),
             PaymentsInfo {
                 mode: payments.mode().as_str().into(),
@@ -153,7 +163,20 @@ impl App {
         ));
         let inventory: Arc<dyn ProjectInventory> = Arc::clone(&projects) as _;
         Ok((
-            Self { identity, orgs, billing, payments, tiers, inventory, projects, idempotency, sql, expose, status },
+            Self {
+                identity,
+                orgs,
+                billing,
+                payments,
+                tiers,
+                inventory,
+                projects,
+                idempotency,
+                sql,
+                rest,
+                expose,
+                status,
+            },
             engines,
         ))
     }
@@ -178,6 +201,7 @@ impl App {
             .merge(tiers::router())
             .merge(projects::router())
             .merge(sql::router())
+            .merge(rest::router())
             .merge(expose::router());
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }

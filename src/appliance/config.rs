@@ -30,6 +30,7 @@ use crate::{
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
         projects::{LimitSettings, ProjectSettings, RateSettings},
+        rest::RestSettings,
         sql::SqlSettings,
         status::OperatorSettings,
         tiers::TierSettings,
@@ -75,6 +76,7 @@ pub struct Config {
     pub rate_limits: RateSettings,
     pub limits: LimitSettings,
     pub sql: SqlSettings,
+    pub rest: RestSettings,
 }
 
 impl Default for Config {
@@ -103,6 +105,7 @@ impl Default for Config {
             rate_limits: RateSettings::default(),
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
+            rest: RestSettings::default(),
         }
     }
 }

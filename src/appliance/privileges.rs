@@ -13,7 +13,10 @@ use std::{
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
-    sys::prctl,
+    sys::{
+        prctl,
+        stat::{Mode, umask},
+    },
     unistd::{Gid, Uid, User, geteuid, setgid, setgroups, setuid},
 };
 
@@ -130,6 +133,8 @@ fn become_user(user: &User) -> Result<(), BootError> {
     Ok(())
 }
 
+/// The last step in both cases; from here on, what the process makes is its own only.
 fn forbid_new_privileges() -> Result<(), BootError> {
+    umask(Mode::from_bits_truncate(0o077));
     prctl::set_no_new_privs().map_err(|error| BootError::new(format!("cannot give up privileges: {error}.")))
 }

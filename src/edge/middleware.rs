@@ -8,11 +8,17 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode,
+        header::{
+            ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+            ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+            ACCESS_CONTROL_REQUEST_METHOD, VARY,
+        },
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use super::{Metrics, errors};
 use crate::common::{ApiError, ClientIp, TraceId, ids};
@@ -75,49 +81,41 @@ fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
         .unwrap_or(peer)
 }
 
-/// CORS of the API: open by design, without cookies (contract 01 §1.6).
-pub(super) fn cors() -> CorsLayer {
-    let exposed = [
-        "payment-required",
-        "payment-response",
-        "x-payment-response",
-        "www-authenticate",
-        "payment-receipt",
-        "retry-after",
-        "x-run402-request-id",
-        "x-run402-trace-id",
-        "content-range",
-        "etag",
-    ];
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::any())
-        .allow_methods(AllowMethods::list([
-            Method::GET,
-            Method::HEAD,
-            Method::POST,
-            Method::PUT,
-            Method::PATCH,
-            Method::DELETE,
-            Method::OPTIONS,
-        ]))
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(ExposeHeaders::list(exposed.map(HeaderName::from_static)))
-        .max_age(Duration::from_secs(86_400))
-}
+/// Response headers that scripts of other origins may read.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "payment-required, payment-response, x-payment-response, www-authenticate, payment-receipt, retry-after, \
+     x-run402-request-id, x-run402-trace-id, content-range, content-location, location, range-unit, \
+     preference-applied, etag, date, content-type, content-encoding",
+);
 
-/// A preflight is answered with 204 (01 §1.6, check 29); the CORS layer says 200.
-pub(super) async fn preflight_without_content(request: Request, next: Next) -> Response {
+/// CORS of the API: open by design, without cookies (contract 01 §1.6). A preflight is answered here, with 204 and
+/// without a credential; any other OPTIONS request is the route's.
+pub(super) async fn cors(request: Request, next: Next) -> Response {
     let is_preflight =
-        request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
-    let mut response = next.run(request).await;
-    if is_preflight && response.status() == StatusCode::OK {
-        *response.status_mut() = StatusCode::NO_CONTENT;
-    }
+        request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if is_preflight {
+        let asked = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        let headers = response.headers_mut();
+        headers
+            .insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS"));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(HeaderValue::from_static("*")));
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+        headers.insert(VARY, HeaderValue::from_static("access-control-request-headers"));
+        response
+    } else {
+        let mut response = next.run(request).await;
+        response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        response
+    };
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
+
     use super::*;
 
     #[test]

@@ -67,8 +67,7 @@ where
         .method_not_allowed_fallback(unknown_route)
         .with_state(state)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
-        .layer(middleware::cors())
-        .layer(from_fn(middleware::preflight_without_content))
+        .layer(from_fn(middleware::cors))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
             let text = panic.downcast_ref::<&str>().copied().unwrap_or("panic");
             ApiError::internal(format!("panic: {text}")).into_response()

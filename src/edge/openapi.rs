@@ -6,7 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use utoipa::openapi::{
-    OpenApi,
+    HttpMethod, OpenApi, ResponseBuilder,
+    path::OperationBuilder,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
@@ -16,6 +17,17 @@ pub(super) fn render(mut document: OpenApi) -> Bytes {
     document.info.version = env!("CARGO_PKG_VERSION").into();
     document.info.description =
         Some("A backend that agents provision and pay for by themselves, in one binary.".into());
+    for (path, summary, description) in [
+        ("/openapi.json", "This document", "OpenAPI 3.1"),
+        ("/metrics", "Metrics, for callers on this machine or with the admin key", "Prometheus text"),
+    ] {
+        let operation = OperationBuilder::new()
+            .tag("service")
+            .summary(Some(summary))
+            .response("200", ResponseBuilder::new().description(description))
+            .build();
+        document.paths.add_path_operation(path, vec![HttpMethod::Get], operation);
+    }
     let header = |name: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(name)));
     let components = document.components.get_or_insert_with(Default::default);
     components.add_security_scheme("wallet", header("SIGN-IN-WITH-X"));

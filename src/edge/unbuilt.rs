@@ -58,8 +58,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/projects/v1/admin/*/publish/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/versions/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/secrets/**", "Function secrets"),
-    Unbuilt("*", "/rest/v1/**", "The REST API"),
-    Unbuilt("*", "/admin/v1/rest/**", "The REST API"),
     Unbuilt("*", "/storage/v1/**", "Storage"),
     Unbuilt("*", "/subdomains/v1/**", "Subdomains"),
     Unbuilt("*", "/wallets/v1/*/label", "Wallet labels"),

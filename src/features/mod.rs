@@ -9,6 +9,7 @@ pub mod identity;
 pub mod orgs;
 pub mod payments;
 pub mod projects;
+pub mod rest;
 pub mod sql;
 pub mod status;
 pub mod tiers;

@@ -14,6 +14,7 @@ mod identity;
 mod isolation;
 mod payments;
 mod projects;
+mod rest;
 mod service;
 mod sql;
 mod tiers;

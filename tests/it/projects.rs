@@ -305,12 +305,15 @@ async fn a_used_up_quota_refuses_calls_with_its_numbers() {
 
 #[tokio::test]
 async fn a_full_project_can_still_be_read_and_emptied() {
-    let appliance = Appliance::plan().set("tiers.prototype.storage_mb", "1").boot();
-    let api = appliance.api();
-    let project = api.provision().await;
-    // An empty database is larger than a megabyte, once somebody has measured it.
-    let refused = crate::support::eventually("the measurement", Duration::from_secs(90), || async {
-        let answer = project.sql("insert into t values (1)").await;
+    let appliance =
+        Appliance::plan().set("tiers.prototype.storage_mb", "1").set("projects.storage_interval_seconds", "1").boot();
+    let project = appliance.api().provision().await;
+    // What the platform keeps in an empty database is not the tenant's storage.
+    let usage = appliance.api().get(&project.path("usage")).bearer(&project.service_key).send().await.is(200);
+    assert!(usage["storage_bytes"].as_i64().is_some_and(|bytes| bytes < 256 * 1024), "{usage}");
+    project.sql("create table t as select repeat(n::text, 100) as body from generate_series(1, 20000) n").await.is(200);
+    let refused = crate::support::eventually("the measurement", Duration::from_secs(30), || async {
+        let answer = project.sql("insert into t values ('one more')").await;
         (answer.status == 403).then_some(answer)
     })
     .await;

@@ -69,7 +69,7 @@ fn unpack_install(install: &Path) -> Result<(), StartError> {
     }
     let failed = || StartError::file("unpacking the database server to", install);
     let parent = install.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(parent).map_err(failed())?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed())?;
     let aside = aside(install);
     let _ = fs::remove_dir_all(&aside);
     unpack_archive(INSTALL, &aside).map_err(failed())?;
@@ -99,6 +99,8 @@ fn unpack_cluster(cluster: &Path) -> Result<(), StartError> {
 fn unpack_archive(archive: &[u8], destination: &Path) -> io::Result<()> {
     let mut tar = tar::Archive::new(zstd::stream::read::Decoder::with_buffer(archive)?);
     tar.set_preserve_mtime(false);
+    // Ours alone, whatever the archive says.
+    tar.set_mask(0o077);
     tar.unpack(destination)
 }
 

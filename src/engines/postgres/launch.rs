@@ -324,11 +324,17 @@ enum Severity {
     Routine,
 }
 
+/// How lines begin that tell of something we did ourselves.
+const OUR_DOING: [&str; 3] =
+    ["the database system is", "connection to client lost", "terminating connection due to administrator command"];
+
 fn severity(line: &str) -> Severity {
     match line.split_once(':') {
         Some(("PANIC", _)) => Severity::Fatal,
-        // Our own probes while it starts and stops.
-        Some(("FATAL", rest)) if rest.trim_start().starts_with("the database system is") => Severity::Routine,
+        // Our own probes while it starts and stops, and sessions that we ended.
+        Some(("FATAL", rest)) if OUR_DOING.iter().any(|words| rest.trim_start().starts_with(words)) => {
+            Severity::Routine
+        }
         Some(("FATAL" | "ERROR" | "WARNING", _)) => Severity::Refusal,
         _ => Severity::Routine,
     }
@@ -349,6 +355,8 @@ mod tests {
         for (line, expected) in [
             ("PANIC:  could not write to file", Severity::Fatal),
             ("FATAL:  the database system is starting up", Severity::Routine),
+            ("FATAL:  connection to client lost", Severity::Routine),
+            ("FATAL:  terminating connection due to administrator command", Severity::Routine),
             ("FATAL:  could not create lock file", Severity::Refusal),
             ("LOG:  database system is ready to accept connections", Severity::Routine),
             ("no colon at all", Severity::Routine),

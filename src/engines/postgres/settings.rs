@@ -33,7 +33,7 @@ pub struct ClusterSettings {
     pub acquire_timeout_seconds: u64,
     /// How long the server may take to accept connections, crash recovery included.
     pub start_timeout_seconds: u64,
-    /// Where the server's programs are extracted, for several boxes to share. Default: inside the data
+    /// Where the server's programs are extracted, for several boxes of one user to share. Default: inside the data
     /// directory.
     pub install_dir: Option<PathBuf>,
 }

@@ -1,0 +1,207 @@
+//! One request on its way through the stages, from a parsed request to a response.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, Method, StatusCode, header},
+    response::Response,
+};
+use deadpool_postgres::ClientWrapper;
+use serde_json::{Map, Value};
+
+use super::{
+    error::{NativeError, RestError},
+    plan::{self, Operation, Plan, PlanSettings, StatementPlan},
+    query,
+    request::{ApiRequest, preferences::TransactionEnd},
+    response::{
+        self, Outcome,
+        openapi::{self, Location},
+        sqlstate::DatabaseReport,
+    },
+    schema_cache::SchemaCache,
+    store::{self, Failure, Job, TransactionSettings},
+    token::{Caller, CallerRole, Surface},
+};
+use crate::common::{ApiError, Category, NextAction};
+
+/// Request headers SQL never sees: they hold credentials.
+const SECRET_HEADERS: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("apikey"),
+    HeaderName::from_static("x-run402-actor-token"),
+];
+
+/// What of the instance's settings a request depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeSettings {
+    pub plan: PlanSettings,
+    pub statement_timeout: Duration,
+    /// `Prefer: tx=rollback` is honoured.
+    pub transaction_end: bool,
+}
+
+/// A request that has been parsed and whose caller is known.
+pub struct Exchange {
+    pub surface: Surface,
+    pub caller: Arc<Caller>,
+    pub method: Method,
+    /// After the API prefix, with its leading slash.
+    pub path: String,
+    pub headers: HeaderMap,
+    pub request: ApiRequest,
+    pub settings: ExchangeSettings,
+}
+
+impl Exchange {
+    /// # Errors
+    /// As [`plan::plan`].
+    pub fn plan(&self, cache: &SchemaCache) -> Result<Plan, NativeError> {
+        plan::plan(&self.request, cache, self.settings.plan)
+    }
+
+    /// Runs the statement in its transaction and builds the response.
+    ///
+    /// # Errors
+    /// Native errors of Postgres and of the checks after the statement; 403 `FORBIDDEN_FUNCTION` for a
+    /// function the manifest does not list.
+    pub async fn execute(&self, client: &ClientWrapper, plan: &StatementPlan) -> Result<Response, RestError> {
+        let request = &self.request;
+        let http_reads = self.method == Method::GET || self.method == Method::HEAD;
+        let read_only = plan.is_read_only(http_reads);
+        let rolls_back =
+            self.settings.transaction_end && request.preferences.transaction == Some(TransactionEnd::Rollback);
+        let query = query::render(plan);
+        let asks_planner_later = query.planned_count.as_ref().is_some_and(|count| count.above.is_some());
+        let check = |outcome: &Outcome| response::check(plan, request, outcome);
+        let begin = self.begin(read_only);
+        let job = Job {
+            begin: &begin,
+            query: &query,
+            role: self.caller.role.name(),
+            // A read changes nothing, so what is wrong with its result can be found out after its end.
+            ends_at_once: !asks_planner_later && (read_only || !response::must_check_before_commit(plan, request)),
+            rolls_back,
+            check: &check,
+        };
+        let outcome = store::run(client, &job).await.map_err(|failure| self.explain(failure, plan))?;
+        Ok(response::build(plan, request, outcome, self.settings.transaction_end)?)
+    }
+
+    /// The root document for the caller's role.
+    ///
+    /// # Errors
+    /// Those of Postgres.
+    pub async fn root_document(
+        &self,
+        client: &ClientWrapper,
+        cache: &SchemaCache,
+        location: &Location,
+        content_type: &str,
+    ) -> Result<Response, RestError> {
+        let privileges = store::privileges(client, &self.begin(true)).await.map_err(|failure| self.native(failure))?;
+        let document = openapi::document(cache, &privileges, location);
+        let body = if self.request.headers_only { response::no_body() } else { Body::from(document.to_string()) };
+        Ok(response::plain(StatusCode::OK, content_type, body))
+    }
+
+    fn begin(&self, read_only: bool) -> String {
+        store::begin(&TransactionSettings {
+            caller: &self.caller,
+            read_only,
+            method: self.method.as_str(),
+            path: &self.path,
+            headers: &headers_json(&self.headers),
+            cookies: &cookies_json(&self.headers),
+            timezone: self.request.preferences.timezone.as_deref(),
+            statement_timeout_ms: self.settings.statement_timeout.as_millis(),
+        })
+    }
+
+    fn explain(&self, failure: Failure, plan: &StatementPlan) -> RestError {
+        if self.surface == Surface::Public
+            && let Operation::Call(call) = &plan.operation
+            && let Failure::Postgres(error) = &failure
+            && let Some(report) = error.as_db_error()
+            && report.code().code() == "42501"
+            && report.message() == format!("permission denied for function {}", call.function.name)
+        {
+            return forbidden_function(&call.function.name).into();
+        }
+        self.native(failure).into()
+    }
+
+    fn native(&self, failure: Failure) -> NativeError {
+        match failure {
+            Failure::Refused(error) => error,
+            Failure::Postgres(error) => match error.as_db_error() {
+                Some(report) => DatabaseReport::from(report).into_native(self.caller.role == CallerRole::Anon),
+                None => {
+                    tracing::warn!(%error, "the connection to a project database broke");
+                    NativeError::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "PGRST001",
+                        "Database client error. Retrying the connection.",
+                    )
+                }
+            },
+        }
+    }
+}
+
+/// 403 for a function that exists but is not listed for this role (02 §6.4).
+fn forbidden_function(name: &str) -> ApiError {
+    let advice = format!("Add {name} to rpcs[] of the expose manifest and grant it to this role.");
+    ApiError::forbidden("FORBIDDEN_FUNCTION", format!("The function {name} is not exposed to this role."))
+        .category(Category::Auth)
+        .retryable(false)
+        .extra("error", "forbidden_function")
+        .hint(advice.clone())
+        .next_action(NextAction::new("edit_request", advice))
+}
+
+/// Lower-case names; several values of one name joined as HTTP allows.
+fn headers_json(headers: &HeaderMap) -> String {
+    let mut object = Map::new();
+    for name in headers.keys().filter(|name| !SECRET_HEADERS.contains(name)) {
+        let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        object.insert(name.as_str().to_owned(), Value::String(values.join(", ")));
+    }
+    Value::Object(object).to_string()
+}
+
+fn cookies_json(headers: &HeaderMap) -> String {
+    let object: Map<String, Value> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.trim().to_owned(), Value::String(value.trim().to_owned())))
+        .collect();
+    Value::Object(object).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn sql_sees_headers_and_cookies_but_no_credentials() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "Bearer secret"),
+            ("apikey", "secret"),
+            ("cookie", "a=1; b = x=y ;broken"),
+            ("x-custom", "v"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        assert_eq!(headers_json(&headers), r#"{"x-custom":"v"}"#);
+        assert_eq!(cookies_json(&headers), r#"{"a":"1","b":"x=y"}"#);
+    }
+}

@@ -1,0 +1,114 @@
+//! HTTP of the data API: two doors, one hall (contract 02 §7.1).
+//!
+//! Every method goes to one handler, because what a method means depends on what the path names, and the
+//! refusals are PostgREST's own.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRef, Request, State},
+    http::{Method, header::CONTENT_LENGTH},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use bytes::Bytes;
+use utoipa::openapi::{
+    HttpMethod, OpenApi, OpenApiBuilder, Paths, Required, ResponseBuilder,
+    path::{OperationBuilder, ParameterBuilder, ParameterIn},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{
+    error::RestError,
+    service::{Incoming, Rest},
+    token::Surface,
+};
+use crate::common::ApiError;
+
+const PUBLIC: &str = "/rest/v1";
+const ADMIN: &str = "/admin/v1/rest";
+
+/// The routes of this feature.
+pub fn router<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Arc<Rest>: FromRef<S>,
+{
+    OpenApiRouter::with_openapi(document())
+        .route(PUBLIC, any(public))
+        .route("/rest/v1/", any(public))
+        .route("/rest/v1/{*path}", any(public))
+        .route(ADMIN, any(admin))
+        .route("/admin/v1/rest/", any(admin))
+        .route("/admin/v1/rest/{*path}", any(admin))
+}
+
+/// What the box's own OpenAPI document says of the data API. What a project really has is told by the root of each
+/// door, for the caller's role.
+fn document() -> OpenApi {
+    let mut paths = Paths::new();
+    for door in [PUBLIC, ADMIN] {
+        let mut add = |path: String, summary: &str, parameter: Option<&str>, methods: &[HttpMethod]| {
+            for method in methods {
+                let operation = OperationBuilder::new()
+                    .tag("rest")
+                    .summary(Some(summary))
+                    .parameters(parameter.map(|name| {
+                        [ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True)]
+                    }))
+                    .response("default", ResponseBuilder::new().description("As PostgREST answers (contract 02 §7)"))
+                    .build();
+                paths.add_path_operation(path.clone(), vec![method.clone()], operation);
+            }
+        };
+        use HttpMethod::{Delete, Get, Patch, Post, Put};
+        add(format!("{door}/"), "What the caller's role may use, as OpenAPI 2.0", None, &[Get]);
+        let relation = format!("{door}/{{relation}}");
+        add(relation, "Rows of a table or view", Some("relation"), &[Get, Post, Patch, Put, Delete]);
+        add(format!("{door}/rpc/{{function}}"), "Calls a function", Some("function"), &[Get, Post]);
+    }
+    OpenApiBuilder::new().paths(paths).build()
+}
+
+async fn public(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    answer(rest, request, Surface::Public, PUBLIC).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn admin(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    answer(rest, request, Surface::Admin, ADMIN).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn answer(rest: Arc<Rest>, request: Request, surface: Surface, prefix: &str) -> Result<Response, RestError> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let incoming = Incoming {
+        surface,
+        // Percent-encoded still: a relation's name may hold a slash.
+        path: path.strip_prefix(prefix).unwrap_or(path).to_owned(),
+        query: parts.uri.query().unwrap_or("").to_owned(),
+        method: parts.method,
+        headers: parts.headers,
+    };
+    let (caller, project) = rest.admit(&incoming)?;
+    let body = read_body(&incoming, body, rest.settings().max_body_bytes).await?;
+    rest.serve(incoming, body, caller, project).await
+}
+
+/// The body of a method that has one; `db()` sends a content type even where there is none.
+async fn read_body(incoming: &Incoming, body: axum::body::Body, limit: usize) -> Result<Bytes, ApiError> {
+    if matches!(incoming.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS) {
+        return Ok(Bytes::new());
+    }
+    let announced = incoming.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if announced.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > limit) {
+        return Err(ApiError::payload_too_large(limit));
+    }
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let too_long = std::error::Error::source(&error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>());
+        if too_long {
+            ApiError::payload_too_large(limit)
+        } else {
+            ApiError::bad_request("INVALID_REQUEST", "The body could not be read to its end.")
+        }
+    })
+}

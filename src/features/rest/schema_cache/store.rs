@@ -1,0 +1,220 @@
+//! Reads the catalog of a database: one query, one JSON document.
+
+use serde::Deserialize;
+use tokio_postgres::Client;
+
+use super::TypeShape;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("the catalog document does not have the expected shape: {0}")]
+    Shape(#[from] serde_json::Error),
+}
+
+/// The catalog as the query returns it, before views are traced and relationships derived.
+#[derive(Debug, Default, Deserialize)]
+pub struct Catalog {
+    pub relations: Vec<RelationRow>,
+    pub constraints: Vec<ConstraintRow>,
+    pub views: Vec<ViewRow>,
+    pub functions: Vec<FunctionRow>,
+    pub postgis_schema: Option<String>,
+    pub comment: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct RelationRow {
+    pub oid: u32,
+    pub name: String,
+    pub kind: String,
+    pub is_partition: bool,
+    /// Bits as `pg_relation_is_updatable` gives them, INSTEAD OF triggers included.
+    pub writable: i32,
+    pub comment: Option<String>,
+    pub columns: Vec<ColumnRow>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ColumnRow {
+    pub position: i16,
+    pub name: String,
+    pub type_name: String,
+    pub base_type: String,
+    pub shape: TypeShape,
+    pub nullable: bool,
+    pub default: Option<String>,
+    pub always_generated: bool,
+    pub max_length: Option<i32>,
+    pub enum_labels: Option<Vec<String>>,
+    pub comment: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ConstraintRow {
+    pub name: String,
+    /// `p`, `u` or `f`
+    pub kind: String,
+    pub relation: u32,
+    pub columns: Vec<i16>,
+    pub target: u32,
+    pub target_columns: Option<Vec<i16>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ViewRow {
+    pub oid: u32,
+    pub rule: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct FunctionRow {
+    pub name: String,
+    pub is_aggregate: bool,
+    pub parameters: Vec<ParameterRow>,
+    pub default_count: usize,
+    pub returns_set: bool,
+    pub returns_void: bool,
+    pub returns_row: bool,
+    /// oid of the relation whose row type is returned; 0 otherwise.
+    pub result_relation: u32,
+    pub media_type: Option<String>,
+    pub estimated_rows: f64,
+    pub volatility: String,
+    pub comment: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ParameterRow {
+    pub name: Option<String>,
+    pub type_name: String,
+    /// oid of the relation whose row type it is; 0 otherwise.
+    pub relation: u32,
+    pub is_anyelement: bool,
+    pub variadic: bool,
+}
+
+/// Types are printed under an empty search path, so every type outside `pg_catalog` comes qualified.
+const BEGIN: &str = "begin read only; set local search_path to ''";
+
+const CATALOG: &str = r#"
+with recursive base_types as (
+  select t.oid as type, t.oid as base, t.typtype, t.typbasetype, t.typtypmod from pg_catalog.pg_type t
+  union all
+  select b.type, t.oid, t.typtype, t.typbasetype, t.typtypmod
+  from base_types b join pg_catalog.pg_type t on t.oid = b.typbasetype
+  where b.typtype = 'd'
+), bases as (
+  select b.type, b.base, t.typtype, t.typcategory, t.typrelid
+  from base_types b join pg_catalog.pg_type t on t.oid = b.base
+  where b.typtype <> 'd'
+), columns as (
+  select a.attrelid, json_agg(json_build_object(
+    'position', a.attnum,
+    'name', a.attname,
+    'type_name', format_type(a.atttypid, a.atttypmod),
+    'base_type', format_type(b.base, null),
+    'shape', case when b.base = 'json'::regtype then 'json'
+                  when b.base = 'jsonb'::regtype then 'jsonb'
+                  when b.base = 'tsvector'::regtype then 'ts_vector'
+                  when b.typcategory = 'A' then 'array'
+                  when b.typtype = 'c' then 'composite'
+                  else 'other' end,
+    'nullable', not (a.attnotnull or t.typnotnull),
+    'default', case when a.attgenerated <> '' then null
+                    when a.attidentity <> '' then (
+                      select format('nextval(%L::regclass)', d.objid::regclass)
+                      from pg_depend d
+                      where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+                        and d.refobjid = a.attrelid and d.refobjsubid = a.attnum and d.deptype = 'i')
+                    else pg_get_expr(ad.adbin, ad.adrelid) end,
+    'always_generated', a.attgenerated <> '' or a.attidentity = 'a',
+    'max_length', case when a.atttypid in ('varchar'::regtype, 'bpchar'::regtype) and a.atttypmod > 4
+                       then a.atttypmod - 4 end,
+    'enum_labels', case when b.typtype = 'e' then (
+                     select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = b.base) end,
+    'comment', col_description(a.attrelid, a.attnum)
+  ) order by a.attnum) as list
+  from pg_attribute a
+  join pg_class c on c.oid = a.attrelid and c.relnamespace = 'public'::regnamespace and c.relkind in ('r','v','m','f','p')
+  join pg_type t on t.oid = a.atttypid
+  join bases b on b.type = a.atttypid
+  left join pg_attrdef ad on ad.adrelid = a.attrelid and ad.adnum = a.attnum
+  where a.attnum > 0 and not a.attisdropped
+  group by a.attrelid
+)
+select json_build_object(
+  'relations', coalesce((
+    select json_agg(json_build_object(
+      'oid', c.oid::int8, 'name', c.relname, 'kind', c.relkind, 'is_partition', c.relispartition,
+      'writable', pg_relation_is_updatable(c.oid, true), 'comment', obj_description(c.oid, 'pg_class'),
+      'columns', coalesce(columns.list, '[]')))
+    from pg_class c left join columns on columns.attrelid = c.oid
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r','v','m','f','p')), '[]'),
+  'constraints', coalesce((
+    select json_agg(json_build_object(
+      'name', k.conname, 'kind', k.contype, 'relation', k.conrelid::int8, 'columns', k.conkey,
+      'target', k.confrelid::int8, 'target_columns', k.confkey) order by k.conname)
+    from pg_constraint k
+    where k.contype in ('p','u','f') and k.conparentid = 0 and k.connamespace = 'public'::regnamespace), '[]'),
+  'views', coalesce((
+    select json_agg(json_build_object('oid', c.oid::int8, 'rule', r.ev_action::text))
+    from pg_rewrite r join pg_class c on c.oid = r.ev_class join pg_namespace n on n.oid = c.relnamespace
+    where r.rulename = '_RETURN' and c.relkind in ('v','m')
+      and n.nspname not in ('pg_catalog', 'information_schema')), '[]'),
+  'functions', coalesce((
+    select json_agg(json_build_object(
+      'name', p.proname,
+      'is_aggregate', p.prokind = 'a',
+      'parameters', coalesce((
+        select json_agg(json_build_object(
+          'name', nullif(arg.name, ''), 'type_name', format_type(arg.type, null),
+          'relation', at.typrelid::int8, 'is_anyelement', arg.type = 'anyelement'::regtype,
+          'variadic', arg.mode = 'v') order by arg.position)
+        from (
+          select i as position, (coalesce(p.proallargtypes, p.proargtypes::oid[]))[lower + i - 1] as type,
+                 p.proargnames[i] as name, coalesce(p.proargmodes[i], 'i') as mode
+          from (select case when p.proallargtypes is null then 0 else 1 end as lower) bounds,
+               generate_series(1, coalesce(array_length(p.proallargtypes, 1), p.pronargs)) i
+        ) arg join pg_type at on at.oid = arg.type
+        where arg.mode in ('i', 'b', 'v')), '[]'),
+      'default_count', p.pronargdefaults,
+      'returns_set', p.proretset,
+      'returns_void', p.prorettype = 'void'::regtype,
+      'returns_row', b.typtype = 'c' or p.prorettype = 'record'::regtype
+                     or coalesce(p.proargmodes && array['t','b','o']::"char"[], false),
+      'result_relation', coalesce(b.typrelid, 0)::int8,
+      'media_type', case when rt.typtype = 'd' and rt.typname like '%/%' then lower(rt.typname) end,
+      'estimated_rows', p.prorows,
+      'volatility', p.provolatile,
+      'comment', obj_description(p.oid, 'pg_proc')) order by p.oid)
+    from pg_proc p
+    join pg_type rt on rt.oid = p.prorettype
+    left join bases b on b.type = p.prorettype
+    where p.pronamespace = 'public'::regnamespace and p.prokind in ('f', 'a')
+      and p.prorettype not in ('trigger'::regtype, 'event_trigger'::regtype)), '[]'),
+  'postgis_schema', (
+    select n.nspname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where p.proname = 'st_asgeojson' limit 1),
+  'comment', obj_description('public'::regnamespace, 'pg_namespace')
+)::text"#;
+
+/// # Errors
+/// When the database does not answer, or answers something else than this query asks for.
+pub async fn read_catalog(client: &Client) -> Result<Catalog, LoadError> {
+    let (begun, rows, ended) = futures_util::future::join3(
+        client.batch_execute(BEGIN),
+        client.query_typed(CATALOG, &[]),
+        client.batch_execute("commit"),
+    )
+    .await;
+    begun?;
+    let rows = rows?;
+    ended?;
+    let document: &str = match rows.first() {
+        Some(row) => row.try_get(0)?,
+        None => "{}",
+    };
+    Ok(serde_json::from_str(document)?)
+}
