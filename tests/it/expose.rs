@@ -492,3 +492,33 @@ async fn applies_at_the_same_time_take_turns() {
     let last = current(&project).await["manifest"]["tables"][0]["policy"].clone();
     assert_eq!(policies, if last == "user_owns_rows" { 1 } else { 2 });
 }
+
+/// Checks 11 and 12, for the anon key; and §6.4: reads see the grants as soon as the apply has answered.
+#[tokio::test]
+async fn the_data_api_sees_an_apply_at_once() {
+    let project = project().await;
+    project
+        .sql("create table items(id int); insert into items values (1); create function f() returns int language sql as 'select 1'")
+        .await
+        .is(200);
+    let api = api();
+    let get = || api.get("/rest/v1/items").api_key(&project.anon_key).send();
+    let call = || api.post("/rest/v1/rpc/f").api_key(&project.anon_key).json(&json!({})).send();
+    let manifest = json!({
+        "version": "1",
+        "tables": [{"name": "items", "expose": true, "policy": "public_read_authenticated_write"}],
+        "rpcs": [{"name": "f", "signature": "()", "grant_to": ["anon"]}],
+    });
+    for _ in 0..3 {
+        let answer = get().await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (401, &json!("42501")), "{answer}");
+        let answer = call().await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (403, &json!("forbidden_function")), "{answer}");
+        apply(&project, &manifest).await.is(200);
+        assert_eq!(get().await.is(200), json!([{"id": 1}]));
+        assert_eq!(call().await.is(200), json!(1));
+        let answer = api.post("/rest/v1/items").api_key(&project.anon_key).json(&json!({"id": 2})).send().await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (401, &json!("42501")), "{answer}");
+        apply(&project, &json!({"version": "1"})).await.is(200);
+    }
+}
