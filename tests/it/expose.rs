@@ -366,6 +366,12 @@ async fn custom_sql_creates_policies_on_its_table_and_nothing_else() {
     assert_eq!(refusal["details"]["sqlstate"], "42703");
     assert_eq!(refusal["details"]["path"], "tables[0].custom_sql");
     assert_eq!(refusal["mutation_state"], "rolled_back");
+    let mut parameter =
+        json!({"version": "1", "views": [{"name": "v", "base": "t", "select": ["id"], "filter": "id = $1"}]});
+    apply(&project, &parameter).await.refused(400, "SQL_ERROR");
+    parameter["views"][0]["filter"] = "count(*) > 1".into();
+    apply(&project, &parameter).await.refused(400, "SQL_ERROR");
+    apply(&project, &custom("create policy p on t using (id = $1)")).await.refused(400, "SQL_ERROR");
     assert_eq!(database.fingerprint().await, before, "all or nothing");
     assert_eq!(current(&project).await["source"], "introspected");
 }
@@ -485,4 +491,34 @@ async fn applies_at_the_same_time_take_turns() {
     let policies = project.value("select count(*)::int from pg_policy").await;
     let last = current(&project).await["manifest"]["tables"][0]["policy"].clone();
     assert_eq!(policies, if last == "user_owns_rows" { 1 } else { 2 });
+}
+
+/// Checks 11 and 12, for the anon key; and §6.4: reads see the grants as soon as the apply has answered.
+#[tokio::test]
+async fn the_data_api_sees_an_apply_at_once() {
+    let project = project().await;
+    project
+        .sql("create table items(id int); insert into items values (1); create function f() returns int language sql as 'select 1'")
+        .await
+        .is(200);
+    let api = api();
+    let get = || api.get("/rest/v1/items").api_key(&project.anon_key).send();
+    let call = || api.post("/rest/v1/rpc/f").api_key(&project.anon_key).json(&json!({})).send();
+    let manifest = json!({
+        "version": "1",
+        "tables": [{"name": "items", "expose": true, "policy": "public_read_authenticated_write"}],
+        "rpcs": [{"name": "f", "signature": "()", "grant_to": ["anon"]}],
+    });
+    for _ in 0..3 {
+        let answer = get().await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (401, &json!("42501")), "{answer}");
+        let answer = call().await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (403, &json!("forbidden_function")), "{answer}");
+        apply(&project, &manifest).await.is(200);
+        assert_eq!(get().await.is(200), json!([{"id": 1}]));
+        assert_eq!(call().await.is(200), json!(1));
+        let answer = api.post("/rest/v1/items").api_key(&project.anon_key).json(&json!({"id": 2})).send().await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (401, &json!("42501")), "{answer}");
+        apply(&project, &json!({"version": "1"})).await.is(200);
+    }
 }

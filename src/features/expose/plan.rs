@@ -3,7 +3,7 @@
 //! Pure. Statements run as the owner role, one per message, in the order given. Grants are computed from a snapshot
 //! taken after them, because they name objects by id. What is already as wanted yields nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -210,102 +210,132 @@ fn view_query(entry: &ViewEntry) -> String {
     query
 }
 
-/// A live policy that the manifest in force made, wherever its table is called now.
-fn our_policy<'a>(catalog: &'a Catalog, made: &Made) -> Option<(&'a LiveTable, &'a LivePolicy)> {
-    let all = || catalog.tables.iter().flat_map(|table| table.policies.iter().map(move |policy| (table, policy)));
-    all().find(|(_, policy)| policy.oid == made.oid).or_else(|| {
-        all().find(|(table, policy)| {
-            table.name == made.table && policy.name == made.name && fingerprint(policy) == made.live
+/// What of a catalog the manifest in force has made: each recorded object with its live form. Found by id, or by
+/// name where the catalog shows it exactly as it was made.
+pub struct Ours<'a> {
+    policies: Vec<(&'a Made, &'a LiveTable, &'a LivePolicy)>,
+    triggers: Vec<(&'a Made, &'a LiveTable, &'a LiveTrigger)>,
+    functions: Vec<(&'a Made, &'a LiveFunction)>,
+    views: Vec<(&'a MadeView, &'a LiveView)>,
+}
+
+impl<'a> Ours<'a> {
+    pub fn of(catalog: &'a Catalog, recorded: &'a Recorded) -> Self {
+        let tables = &catalog.tables;
+        let policies = tables.iter().flat_map(|table| table.policies.iter().map(move |policy| (table, policy)));
+        let triggers = tables.iter().flat_map(|table| table.triggers.iter().map(move |trigger| (table, trigger)));
+        Self {
+            policies: beside(&recorded.policies, policies, |policy| (policy.oid, &policy.name, fingerprint(policy))),
+            triggers: beside(&recorded.triggers, triggers, |trigger| {
+                (trigger.oid, &trigger.name, fingerprint(trigger))
+            }),
+            functions: Self::functions(catalog, recorded),
+            views: Self::views(catalog, recorded),
+        }
+    }
+
+    fn functions(catalog: &'a Catalog, recorded: &'a Recorded) -> Vec<(&'a Made, &'a LiveFunction)> {
+        let simple = || catalog.functions.iter().filter(|function| function.arguments.is_empty());
+        let by_id: HashMap<u32, &LiveFunction> = simple().map(|function| (function.oid, function)).collect();
+        let by_name: HashMap<&str, &LiveFunction> =
+            simple().map(|function| (function.name.as_str(), function)).collect();
+        let live = |made: &Made| {
+            let named = || by_name.get(made.name.as_str()).filter(|function| function.digest == made.live);
+            by_id.get(&made.oid).or_else(named).copied()
+        };
+        recorded.functions.iter().filter_map(|made| live(made).map(|live| (made, live))).collect()
+    }
+
+    fn views(catalog: &'a Catalog, recorded: &'a Recorded) -> Vec<(&'a MadeView, &'a LiveView)> {
+        let by_id: HashMap<u32, &LiveView> = catalog.views.iter().map(|view| (view.oid, view)).collect();
+        let by_name: HashMap<&str, &LiveView> = catalog.views.iter().map(|view| (view.name.as_str(), view)).collect();
+        let live = |made: &MadeView| {
+            let named = || by_name.get(made.name.as_str()).filter(|view| of_view(view) == made.live);
+            by_id.get(&made.oid).or_else(named).copied()
+        };
+        recorded.views.iter().filter_map(|made| live(made).map(|live| (made, live))).collect()
+    }
+
+    /// Table and name of each policy.
+    pub fn policy_names(&self) -> HashSet<(&'a str, &'a str)> {
+        self.policies.iter().map(|(_, table, policy)| (table.name.as_str(), policy.name.as_str())).collect()
+    }
+
+    /// Table and name of each trigger.
+    pub fn trigger_names(&self) -> HashSet<(&'a str, &'a str)> {
+        self.triggers.iter().map(|(_, table, trigger)| (table.name.as_str(), trigger.name.as_str())).collect()
+    }
+
+    pub fn function_names(&self) -> HashSet<&'a str> {
+        self.functions.iter().map(|(_, function)| function.name.as_str()).collect()
+    }
+
+    pub fn view_names(&self) -> HashSet<&'a str> {
+        self.views.iter().map(|(_, view)| view.name.as_str()).collect()
+    }
+}
+
+/// Each recorded object of a table beside its live form. `identity`: id, name and fingerprint of a live one.
+fn beside<'a, T>(
+    recorded: &'a [Made],
+    live: impl Iterator<Item = (&'a LiveTable, &'a T)>,
+    identity: impl Fn(&'a T) -> (u32, &'a String, String),
+) -> Vec<(&'a Made, &'a LiveTable, &'a T)> {
+    let mut by_id = HashMap::new();
+    let mut by_name = HashMap::new();
+    if !recorded.is_empty() {
+        for (table, object) in live {
+            let (oid, name, shown) = identity(object);
+            by_id.insert(oid, (table, object));
+            by_name.insert((table.name.as_str(), name.as_str()), (table, object, shown));
+        }
+    }
+    let find = |made: &Made| {
+        by_id.get(&made.oid).copied().or_else(|| {
+            let (table, object, shown) = by_name.get(&(made.table.as_str(), made.name.as_str()))?;
+            (*shown == made.live).then_some((*table, *object))
         })
-    })
+    };
+    recorded.iter().filter_map(|made| find(made).map(|(table, object)| (made, table, object))).collect()
 }
 
-fn our_trigger<'a>(catalog: &'a Catalog, made: &Made) -> Option<(&'a LiveTable, &'a LiveTrigger)> {
-    let all = || catalog.tables.iter().flat_map(|table| table.triggers.iter().map(move |trigger| (table, trigger)));
-    all().find(|(_, trigger)| trigger.oid == made.oid).or_else(|| {
-        all().find(|(table, trigger)| {
-            table.name == made.table && trigger.name == made.name && fingerprint(trigger) == made.live
-        })
-    })
-}
+/// What is wanted, by table and name.
+type Texts<'a> = HashMap<(&'a str, &'a str), &'a str>;
 
-fn our_function<'a>(catalog: &'a Catalog, made: &Made) -> Option<&'a LiveFunction> {
-    let of_name = |function: &&LiveFunction| function.name == made.name && function.arguments.is_empty();
-    catalog
-        .functions
-        .iter()
-        .find(|function| function.oid == made.oid)
-        .or_else(|| catalog.functions.iter().filter(of_name).find(|function| function.digest == made.live))
-}
-
-fn our_view<'a>(catalog: &'a Catalog, made: &MadeView) -> Option<&'a LiveView> {
-    catalog
-        .views
-        .iter()
-        .find(|view| view.oid == made.oid)
-        .or_else(|| catalog.view(&made.name).filter(|view| of_view(view) == made.live))
-}
-
-/// Is this policy of the table one that the manifest made?
-pub fn made_policy(catalog: &Catalog, recorded: &Recorded, table: &str, name: &str) -> bool {
-    recorded
-        .policies
-        .iter()
-        .filter_map(|made| our_policy(catalog, made))
-        .any(|(of, p)| of.name == table && p.name == name)
-}
-
-/// Is this trigger of the table one that the manifest made?
-pub fn made_trigger(catalog: &Catalog, recorded: &Recorded, table: &str, name: &str) -> bool {
-    recorded
-        .triggers
-        .iter()
-        .filter_map(|made| our_trigger(catalog, made))
-        .any(|(of, t)| of.name == table && t.name == name)
-}
-
-/// Is the function of this name without arguments one that the manifest made?
-pub fn made_function(catalog: &Catalog, recorded: &Recorded, name: &str) -> bool {
-    recorded
-        .functions
-        .iter()
-        .filter_map(|made| our_function(catalog, made))
-        .any(|function| function.name == name && function.arguments.is_empty())
-}
-
-/// Is this view one that the manifest made?
-pub fn made_view(catalog: &Catalog, recorded: &Recorded, name: &str) -> bool {
-    recorded.views.iter().filter_map(|made| our_view(catalog, made)).any(|view| view.name == name)
+fn texts(wanted: &[Wanted]) -> Texts<'_> {
+    wanted.iter().map(|wanted| ((wanted.table.as_str(), wanted.name.as_str()), wanted.sql.as_str())).collect()
 }
 
 /// The owner's statements. The manifest must be valid for this catalog.
 pub fn statements(manifest: &Manifest, catalog: &Catalog, recorded: &Recorded) -> Vec<Step> {
     let desired = desired(manifest, catalog);
+    let ours = Ours::of(catalog, recorded);
     let mut steps = Steps::default();
-    let views = ViewPlan::of(&desired.views, catalog, recorded);
+    let views = ViewPlan::of(&desired.views, &ours);
     for name in &views.drop {
         steps.push("views", format!("DROP VIEW {}", public(name)));
     }
 
+    let wanted = texts(&desired.triggers);
     let mut kept_triggers = BTreeSet::new();
-    for made in &recorded.triggers {
-        let Some((table, live)) = our_trigger(catalog, made) else { continue };
-        if unchanged(&desired.triggers, made, &table.name, &live.name, &fingerprint(live)) {
+    for (made, table, live) in &ours.triggers {
+        if unchanged(&wanted, made, &table.name, &live.name, &fingerprint(live)) {
             kept_triggers.insert((table.name.as_str(), live.name.as_str()));
         } else {
             steps.push("tables", format!("DROP TRIGGER {} ON {}", quote(&live.name), public(&table.name)));
         }
     }
+    let wanted = texts(&desired.functions);
+    let names: BTreeSet<&str> = desired.functions.iter().map(|wanted| wanted.name.as_str()).collect();
     let mut kept_functions = BTreeSet::new();
-    for made in &recorded.functions {
-        let Some(live) = our_function(catalog, made) else { continue };
-        if unchanged(&desired.functions, made, &made.table, &live.name, &live.digest) {
+    for (made, live) in &ours.functions {
+        if unchanged(&wanted, made, &made.table, &live.name, &live.digest) {
             kept_functions.insert(live.name.as_str());
-        } else if !desired.functions.iter().any(|wanted| wanted.name == live.name) {
+        } else if !names.contains(live.name.as_str()) {
             steps.push("tables", format!("DROP FUNCTION {}()", public(&live.name)));
         }
     }
-    let kept_policies = keep_policies(&mut steps, &desired.policies, manifest, catalog, recorded);
+    let kept_policies = keep_policies(&mut steps, &desired.policies, manifest, catalog, &ours);
 
     for (entry, table) in exposed(manifest, catalog) {
         if !table.rls {
@@ -347,9 +377,8 @@ impl Steps {
 }
 
 /// Is this live object what the manifest wants, made from the same text and not changed since?
-fn unchanged(wanted: &[Wanted], made: &Made, table: &str, name: &str, shown: &str) -> bool {
-    made.live == shown
-        && wanted.iter().any(|wanted| wanted.table == table && wanted.name == name && wanted.sql == made.spec)
+fn unchanged(wanted: &Texts<'_>, made: &Made, table: &str, name: &str, shown: &str) -> bool {
+    made.live == shown && wanted.get(&(table, name)).is_some_and(|text| *text == made.spec)
 }
 
 /// Drops the policies that are not wanted (any more), and tells which stay.
@@ -358,13 +387,13 @@ fn keep_policies<'a>(
     wanted: &[Wanted],
     manifest: &Manifest,
     catalog: &'a Catalog,
-    recorded: &Recorded,
+    ours: &Ours<'a>,
 ) -> BTreeSet<(&'a str, &'a str)> {
+    let wanted = texts(wanted);
     let mut kept = BTreeSet::new();
     let mut gone = BTreeSet::new();
-    for made in &recorded.policies {
-        let Some((table, live)) = our_policy(catalog, made) else { continue };
-        if unchanged(wanted, made, &table.name, &live.name, &fingerprint(live)) {
+    for (made, table, live) in &ours.policies {
+        if unchanged(&wanted, made, &table.name, &live.name, &fingerprint(live)) {
             kept.insert((table.name.as_str(), live.name.as_str()));
         } else {
             gone.insert((table.name.as_str(), live.name.as_str()));
@@ -402,17 +431,14 @@ struct ViewPlan {
 }
 
 impl ViewPlan {
-    fn of(wanted: &[WantedView<'_>], catalog: &Catalog, recorded: &Recorded) -> Self {
-        let ours: BTreeMap<&str, (&MadeView, &LiveView)> = recorded
-            .views
-            .iter()
-            .filter_map(|made| our_view(catalog, made).map(|live| (live.name.as_str(), (made, live))))
-            .collect();
+    fn of(wanted: &[WantedView<'_>], ours: &Ours<'_>) -> Self {
+        let live: HashMap<&str, (&MadeView, &LiveView)> =
+            ours.views.iter().map(|(made, view)| (view.name.as_str(), (*made, *view))).collect();
         let mut rebuilt = BTreeSet::new();
         let mut create = Vec::new();
         for WantedView { entry, sql } in wanted {
             let mut verb = "CREATE VIEW";
-            if let Some((made, live)) = ours.get(entry.name.as_str()) {
+            if let Some((made, live)) = live.get(entry.name.as_str()) {
                 let intact = made.live == of_view(live) && made.name == entry.name && !rebuilt.contains(&entry.base);
                 if intact && made.spec == *sql {
                     continue;
@@ -427,10 +453,10 @@ impl ViewPlan {
             let sql = format!("{verb} {} WITH (security_invoker = true) AS {sql}", public(&entry.name));
             create.push(Step { path: entry.path.clone(), sql });
         }
-        let goes = |name: &str| rebuilt.contains(name) || !wanted.iter().any(|wanted| wanted.entry.name == name);
+        let names: HashSet<&str> = wanted.iter().map(|wanted| wanted.entry.name.as_str()).collect();
+        let goes = |name: &String| rebuilt.contains(name) || !names.contains(name.as_str());
         // A view can stand on one made before it, so the last one goes first.
-        let made_order = recorded.views.iter().rev().filter_map(|made| our_view(catalog, made));
-        let drop = made_order.map(|view| view.name.clone()).filter(|name| goes(name)).collect();
+        let drop = ours.views.iter().rev().map(|(_, view)| view.name.clone()).filter(goes).collect();
         Self { drop, create }
     }
 }
@@ -501,10 +527,15 @@ pub fn grants(manifest: &Manifest, catalog: &Catalog) -> Grants {
         let roles: &[Role] = if shown { &[Role::Anon, Role::Authenticated] } else { &[] };
         difference(&mut grants, "table", view.oid, &view.grants, &each(roles, &["SELECT"]));
     }
+    let mut callers: HashMap<u32, Vec<Role>> = HashMap::new();
+    for rpc in &manifest.rpcs {
+        for function in catalog.fitting(rpc) {
+            let roles = rpc.grant_to.iter().copied().filter(|role| *role != Role::Service);
+            callers.entry(function.oid).or_default().extend(roles);
+        }
+    }
     for function in &catalog.functions {
-        let named = manifest.rpcs.iter().filter(|rpc| catalog.fitting(rpc).any(|fits| fits.oid == function.oid));
-        let roles: Vec<Role> =
-            named.flat_map(|rpc| rpc.grant_to.iter().copied()).filter(|role| *role != Role::Service).collect();
+        let roles = callers.remove(&function.oid).unwrap_or_default();
         difference(&mut grants, "function", function.oid, &function.grants, &each(&roles, &["EXECUTE"]));
     }
     grants

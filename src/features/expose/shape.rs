@@ -204,6 +204,7 @@ impl Reader {
     fn custom(&mut self, path: &str, sql: &str, table: &str) -> Option<Vec<CustomPolicy>> {
         let before = self.issues.len();
         let mut policies: Vec<CustomPolicy> = Vec::new();
+        let mut names = std::collections::HashSet::new();
         for statement in split(sql) {
             let text = sql.get(statement.range).unwrap_or_default();
             let number = policies.len() + 1;
@@ -213,7 +214,10 @@ impl Reader {
             }
             match created_policy(text) {
                 Some((name, on)) if on == table && !name.starts_with(PREFIX) => {
-                    if policies.iter().any(|policy| policy.name == name) {
+                    if !is_name(&name) {
+                        self.wrong(path, format!("A policy's name has at most {MAX_NAME} bytes."));
+                    }
+                    if !names.insert(name.clone()) {
                         self.wrong(path, format!("Policy {name} is created twice."));
                     }
                     policies.push(CustomPolicy { name, sql: text.to_owned() });

@@ -1,7 +1,9 @@
 //! Holds a manifest against a schema: every violation at once, each with its place (contract 02 §6.3).
 
+use std::collections::HashSet;
+
 use super::{
-    plan,
+    plan::{self, Ours},
     types::{
         Catalog, Issue, IssueKind, LiveColumn, Manifest, Policy, Recorded, RpcEntry, Severity, TableEntry, ViewEntry,
     },
@@ -24,7 +26,14 @@ const SECRET_NAMES: [&str; 4] = ["pwd", "ssn", "cvv", "iban"];
 
 /// Finds what the document's own shape does not tell.
 pub fn validate(manifest: &Manifest, ground: &Ground<'_>) -> Vec<Issue> {
-    let mut found = Found { ground, issues: Vec::new() };
+    let ours = Ours::of(ground.catalog, ground.recorded);
+    let made = Made {
+        policies: ours.policy_names(),
+        triggers: ours.trigger_names(),
+        functions: ours.function_names(),
+        views: ours.view_names(),
+    };
+    let mut found = Found { ground, made, issues: Vec::new() };
     for entry in manifest.tables.iter().filter(|entry| entry.exposed) {
         found.table(entry);
     }
@@ -46,8 +55,17 @@ pub fn without_schema() -> Issue {
     )
 }
 
+/// Names of what the manifest in force has made.
+struct Made<'a> {
+    policies: HashSet<(&'a str, &'a str)>,
+    triggers: HashSet<(&'a str, &'a str)>,
+    functions: HashSet<&'a str>,
+    views: HashSet<&'a str>,
+}
+
 struct Found<'a> {
     ground: &'a Ground<'a>,
+    made: Made<'a>,
     issues: Vec<Issue>,
 }
 
@@ -86,7 +104,7 @@ impl Found<'_> {
         if let Some(Policy::Custom(policies)) = &entry.policy {
             for policy in policies {
                 let there = table.policies.iter().any(|live| live.name == policy.name);
-                if there && !plan::made_policy(catalog, self.ground.recorded, &entry.name, &policy.name) {
+                if there && !self.made.policies.contains(&(entry.name.as_str(), policy.name.as_str())) {
                     self.taken(
                         format!("{}.custom_sql", entry.path),
                         format!("Policy {} exists on {} and was not made by the manifest.", policy.name, entry.name),
@@ -141,24 +159,23 @@ impl Found<'_> {
     }
 
     fn force_owner(&mut self, entry: &TableEntry) {
-        let (catalog, recorded) = (self.ground.catalog, self.ground.recorded);
+        let catalog = self.ground.catalog;
         let path = format!("{}.force_owner_on_insert", entry.path);
         let function = plan::trigger_function_name(&entry.name);
         let there = catalog.functions.iter().any(|live| live.name == function && live.arguments.is_empty());
-        if there && !plan::made_function(catalog, recorded, &function) {
+        if there && !self.made.functions.contains(function.as_str()) {
             self.taken(path.clone(), format!("Function {function}() exists and was not made by the manifest."));
         }
         let trigger = plan::trigger_name(&entry.name);
         let there = catalog.table(&entry.name).is_some_and(|t| t.triggers.iter().any(|live| live.name == trigger));
-        if there && !plan::made_trigger(catalog, recorded, &entry.name, &trigger) {
+        if there && !self.made.triggers.contains(&(entry.name.as_str(), trigger.as_str())) {
             self.taken(path, format!("Trigger {trigger} exists and was not made by the manifest."));
         }
     }
 
     fn view(&mut self, entry: &ViewEntry, earlier: &[ViewEntry], manifest: &Manifest) {
-        let (catalog, recorded) = (self.ground.catalog, self.ground.recorded);
-        let is_ours = |name: &str| plan::made_view(catalog, recorded, name);
-        if catalog.taken.contains(&entry.name) && !is_ours(&entry.name) {
+        let catalog = self.ground.catalog;
+        if catalog.taken.contains(&entry.name) && !self.made.views.contains(entry.name.as_str()) {
             self.taken(
                 format!("{}.name", entry.path),
                 format!("A relation {} exists and was not made by the manifest.", entry.name),
@@ -170,7 +187,9 @@ impl Found<'_> {
                 (base.select.iter().map(column).collect(), false)
             } else if let Some(table) = catalog.table(&entry.base) {
                 (table.columns.clone(), table.open)
-            } else if let Some(view) = catalog.view(&entry.base).filter(|view| !is_ours(&view.name)) {
+            } else if let Some(view) =
+                catalog.view(&entry.base).filter(|view| !self.made.views.contains(view.name.as_str()))
+            {
                 (view.columns.clone(), view.open)
             } else {
                 let later = manifest.views.iter().any(|view| view.name == entry.base);
