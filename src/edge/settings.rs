@@ -10,7 +10,8 @@ pub struct HttpSettings {
     pub body_bytes: usize,
     /// Longest time a request may take, in seconds; long uploads and streams are not cut by it.
     pub request_seconds: u64,
-    /// Longest time a client may take to send its request headers, in seconds.
+    /// Longest time a client may take to send its request headers, in seconds, and so how long an idle connection is
+    /// kept. Longer than the 90 s common client pools keep theirs: a request must not cross our hanging up.
     pub header_seconds: u64,
     /// Open connections at a time; further ones wait in the accept queue.
     pub connections: usize,
@@ -18,7 +19,7 @@ pub struct HttpSettings {
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { body_bytes: 64 * 1024, request_seconds: 330, header_seconds: 15, connections: 4096 }
+        Self { body_bytes: 64 * 1024, request_seconds: 330, header_seconds: 100, connections: 4096 }
     }
 }
 
