@@ -23,7 +23,7 @@ use crate::{
         identity::{Identity, IdentitySettings, admin},
         orgs::{self, Orgs},
         payments::{self, Payments},
-        projects::{self, Projects},
+        projects::{self, ProjectSettings, Projects},
         rest::{self, NoUserKeys, Rest},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
@@ -133,7 +133,7 @@ impl App {
             payments: Arc::clone(&payments),
             tiers: Arc::clone(&tiers),
             data_dir: data_dir.path().to_owned(),
-            settings: config.projects.clone(),
+            settings: ProjectSettings { free: config.billing.free || config.projects.free, ..config.projects.clone() },
             rates: config.rate_limits.clone(),
             limits: config.limits.clone(),
         }));
