@@ -83,6 +83,54 @@ text_id!(
     |text| text.strip_prefix('p').is_some_and(|rest| rest.len() >= 4 && rest.bytes().all(|b| b.is_ascii_digit()))
 );
 
+/// Letters and digits, with `_` between the parts.
+fn is_tail(text: &str) -> bool {
+    (1..=96).contains(&text.len()) && is_word(text)
+}
+
+text_id!(
+    /// `rel_` and 1 to 96 of `[a-z0-9_]` (contract 03 §1.2).
+    ReleaseId,
+    "release id",
+    |text| text.strip_prefix("rel_").is_some_and(is_tail)
+);
+
+text_id!(
+    /// `op_` and 1 to 96 of `[a-z0-9_]` (contract 03 §1.2).
+    OperationId,
+    "operation id",
+    |text| text.strip_prefix("op_").is_some_and(is_tail)
+);
+
+text_id!(
+    /// `plan_` and 1 to 96 of `[a-z0-9_]` (contract 03 §1.2).
+    PlanId,
+    "plan id",
+    |text| text.strip_prefix("plan_").is_some_and(is_tail)
+);
+
+text_id!(
+    /// `dpl_<letters and digits>_<letters and digits>`: its only underscores are those two, so that the host label made of it by
+    /// writing `-` for `_` maps back (contract 04 §1.1).
+    DeploymentId,
+    "deployment id",
+    |text| text.strip_prefix("dpl_").and_then(|rest| rest.split_once('_')).is_some_and(|(first, second)| {
+        is_tail(first) && is_tail(second) && !first.contains('_') && !second.contains('_')
+    })
+);
+
+/// Fresh ids `<prefix><milliseconds>_<random>`: they sort roughly by age.
+macro_rules! generated {
+    ($($name:ident: $prefix:literal),*) => {$(
+        impl $name {
+            pub fn generate(now: super::Timestamp) -> Self {
+                Self(format!(concat!($prefix, "{}_{}"), now.as_millis(), random_word(8)))
+            }
+        }
+    )*};
+}
+generated!(ReleaseId: "rel_", OperationId: "op_", PlanId: "plan_", DeploymentId: "dpl_");
+
 impl ProjectId {
     /// A fresh id: `prj_<milliseconds>_<random>`, so that ids sort roughly by age.
     pub fn generate(now: super::Timestamp) -> Self {

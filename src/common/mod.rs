@@ -16,7 +16,7 @@ pub mod time;
 pub use context::{ClientIp, TraceId};
 pub use error::{ApiError, ApiResult, Category, MutationState, NextAction};
 pub use evm::WalletAddress;
-pub use ids::{OrganisationId, PrincipalId, ProjectId, Slot};
+pub use ids::{DeploymentId, OperationId, OrganisationId, PlanId, PrincipalId, ProjectId, ReleaseId, Slot};
 pub use json::ApiJson;
 pub use money::UsdMicros;
 pub use page::{Page, PageQuery};

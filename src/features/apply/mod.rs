@@ -1,0 +1,1 @@
+//! SKELETON. Deploys: plan, commit, activate; operations, releases, promote (contract 03 §5-9).
