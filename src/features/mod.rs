@@ -1,8 +1,7 @@
 //! The capabilities of Run402, one folder each. A feature uses another only through what its `mod.rs` exports.
 //!
-//! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql ← expose;
-//! projects ← content ← assets ← releases ← apply ← subdomains, sites; hosts and secrets beside content; status looks
-//! at all.
+//! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql ← expose; hosts ← projects;
+//! projects ← content ← assets ← releases ← apply ← subdomains, sites; secrets beside content; status looks at all.
 
 pub mod apply;
 pub mod assets;
