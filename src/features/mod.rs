@@ -1,6 +1,6 @@
 //! The capabilities of Run402, one folder each. A feature uses another only through what its `mod.rs` exports.
 //!
-//! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql ← expose;
+//! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql ← expose; user_keys ← rest;
 //! projects ← content ← assets ← releases ← apply ← subdomains, sites; hosts and secrets beside content; status looks
 //! at all.
 
@@ -23,3 +23,4 @@ pub mod sql;
 pub mod status;
 pub mod subdomains;
 pub mod tiers;
+pub mod user_keys;
