@@ -176,6 +176,7 @@ impl Rest {
         project: &Project,
     ) -> Result<Response, RestError> {
         let started = Instant::now();
+        let _passage = self.projects.enter(project)?;
         let target = Target::parse(&incoming.path)?;
         let mut request = ApiRequest::parse(HttpRequest {
             method: &incoming.method,
