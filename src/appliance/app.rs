@@ -25,10 +25,11 @@ use crate::{
         orgs::{self, Orgs},
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
-        rest::{self, NoUserKeys, Rest},
+        rest::{self, Rest},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
+        user_keys::UserKeys,
     },
 };
 
@@ -54,6 +55,7 @@ pub struct App {
     hosts: Arc<Hosts>,
     projects: Arc<Projects>,
     idempotency: Arc<Idempotency>,
+    user_keys: Arc<UserKeys>,
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
@@ -147,10 +149,12 @@ impl App {
         hosts.start().await.map_err(refuse)?;
         let idempotency = Arc::new(Idempotency::new(database.clone(), master.clone(), clock.clone()));
         let sql = Arc::new(Sql::new(Arc::clone(&projects), config.sql.clone()));
+        let user_keys = UserKeys::start(database.clone(), master.clone(), clock.clone()).await.map_err(refuse)?;
+        let user_keys = Arc::new(user_keys);
         let rest = Arc::new(Rest::new(rest::Dependencies {
             identity: Arc::clone(&identity),
             projects: Arc::clone(&projects),
-            user_keys: Arc::new(NoUserKeys),
+            user_keys: Arc::clone(&user_keys) as _,
             clock: clock.clone(),
             public_url: public_url.clone(),
             settings: config.rest.clone(),
@@ -180,6 +184,7 @@ impl App {
                 hosts,
                 projects,
                 idempotency,
+                user_keys,
                 sql,
                 rest,
                 expose,
@@ -214,7 +219,8 @@ impl App {
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }
 
-    /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5) and old idempotency keys. What fails is
+    /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired
+    /// user keys. What fails is
     /// tried again with the next round.
     async fn sweep_forever(self, stop: CancellationToken) {
         let mut rounds = time::interval(SWEEP_EVERY);
@@ -227,6 +233,9 @@ impl App {
                 tracing::warn!(%error, "cannot forget old idempotency keys yet");
             }
             self.payments.shrink();
+            if let Err(error) = self.user_keys.sweep().await {
+                tracing::warn!(%error, "cannot forget retired user keys yet");
+            }
             if let Err(error) = self.sweep_leases().await {
                 tracing::warn!(%error, "the lease sweep failed");
             }
