@@ -251,6 +251,25 @@ impl Projects {
         Ok(())
     }
 
+    /// Whether the organisation may store this much more, from memory.
+    ///
+    /// # Errors
+    /// 403 `QUOTA_EXCEEDED`; 401 `UNAUTHORIZED` when the project was purged a moment ago.
+    pub fn room_for(&self, project: &Project, bytes: u64) -> ApiResult<()> {
+        let snapshot = self.registry.snapshot();
+        let live = snapshot
+            .projects
+            .get(&project.id)
+            .ok_or_else(|| ApiError::unauthorized("This key belongs to no live project."))?;
+        live.pool.room_for(bytes)
+    }
+
+    /// # Errors
+    /// 403 `PROJECT_ARCHIVED`.
+    pub fn refuse_archived(&self, project: &Project) -> ApiResult<()> {
+        if project.archived { Err(archived()) } else { Ok(()) }
+    }
+
     /// A session logged in as the project's owner role (raw SQL, migrations).
     pub async fn owner_session(&self, project: &Project) -> Result<Connection, DatabaseError> {
         self.session(project, project.owner_role()).await
