@@ -28,6 +28,7 @@ use crate::{
     features::{
         billing::PriceSettings,
         content::ContentSettings,
+        hosts::SubdomainSettings,
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
         projects::{LimitSettings, ProjectSettings, RateSettings},
@@ -79,6 +80,7 @@ pub struct Config {
     pub sql: SqlSettings,
     pub rest: RestSettings,
     pub content: ContentSettings,
+    pub subdomains: SubdomainSettings,
 }
 
 impl Default for Config {
@@ -109,6 +111,7 @@ impl Default for Config {
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
             content: ContentSettings::default(),
+            subdomains: SubdomainSettings::default(),
         }
     }
 }
