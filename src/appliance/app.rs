@@ -18,6 +18,7 @@ use crate::{
     },
     features::{
         billing::{self, Billing},
+        content::{self, Content},
         expose::{self, Expose},
         hosts::{HostNames, Hosts},
         idempotency::Idempotency,
@@ -59,6 +60,7 @@ pub struct App {
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
+    content: Arc<Content>,
     status: Arc<Status>,
 }
 
@@ -160,6 +162,19 @@ impl App {
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let content = Content::new(content::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            orgs: Arc::clone(&orgs),
+            projects: Arc::clone(&projects),
+            blobs: Arc::clone(&engines.blobs) as _,
+            staging_dir: data_dir.path().join("staging"),
+            min_free_bytes: u64::from(config.blobs.min_free_mb) * 1024 * 1024,
+            public_url: public_url.clone(),
+            settings: config.content.clone(),
+        });
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "rest", "blob"],
@@ -188,6 +203,7 @@ impl App {
                 sql,
                 rest,
                 expose,
+                content,
                 status,
             },
             engines,
@@ -198,6 +214,7 @@ impl App {
     pub fn start_background(&self, tasks: &TaskTracker, stop: &CancellationToken) {
         tasks.spawn(Arc::clone(&self.status).sample_forever(stop.clone()));
         tasks.spawn(self.clone().sweep_forever(stop.clone()));
+        tasks.spawn(Arc::clone(&self.content).run(stop.clone()));
     }
 
     /// Ends the services' own work and writes what must reach the database before it stops.
@@ -215,7 +232,8 @@ impl App {
             .merge(projects::router())
             .merge(sql::router())
             .merge(rest::router())
-            .merge(expose::router());
+            .merge(expose::router())
+            .merge(content::router());
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }
 

@@ -27,6 +27,7 @@ use crate::{
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
         billing::PriceSettings,
+        content::ContentSettings,
         hosts::SubdomainSettings,
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
@@ -78,6 +79,7 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub content: ContentSettings,
     pub subdomains: SubdomainSettings,
 }
 
@@ -108,6 +110,7 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            content: ContentSettings::default(),
             subdomains: SubdomainSettings::default(),
         }
     }
