@@ -27,6 +27,7 @@ use crate::{
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
+        secrets::{self, Secrets},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -61,6 +62,7 @@ pub struct App {
     rest: Arc<Rest>,
     expose: Arc<Expose>,
     content: Arc<Content>,
+    secrets: Arc<Secrets>,
     status: Arc<Status>,
 }
 
@@ -162,6 +164,13 @@ impl App {
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let secrets = Arc::new(Secrets::new(secrets::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+        }));
         let content = Content::new(content::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
@@ -204,6 +213,7 @@ impl App {
                 rest,
                 expose,
                 content,
+                secrets,
                 status,
             },
             engines,
@@ -233,7 +243,8 @@ impl App {
             .merge(sql::router())
             .merge(rest::router())
             .merge(expose::router())
-            .merge(content::router());
+            .merge(content::router())
+            .merge(secrets::router());
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }
 
