@@ -11,13 +11,15 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{BootError, config::Config, data_dir::DataDir};
 use crate::{
     common::{Clock, sealing::MasterKey},
-    edge::{self, Metrics},
+    edge::{self, Front, Metrics},
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
     },
     features::{
+        assets::Assets,
         billing::{self, Billing},
+        content::Content,
         expose::{self, Expose},
         hosts::{HostNames, Hosts},
         idempotency::Idempotency,
@@ -26,6 +28,7 @@ use crate::{
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
+        sites::{self, NoFunctions, NoReleases, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -59,6 +62,7 @@ pub struct App {
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
+    sites: Arc<Sites>,
     status: Arc<Status>,
 }
 
@@ -160,6 +164,17 @@ impl App {
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let sites = Arc::new(Sites::new(sites::Dependencies {
+            hosts: Arc::clone(&hosts),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            content: Arc::new(Content {}),
+            assets: Arc::new(Assets {}),
+            releases: Arc::new(NoReleases),
+            functions: Arc::new(NoFunctions),
+            store: Arc::clone(&engines.blobs) as _,
+            settings: config.sites.clone(),
+        }));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "rest", "blob"],
@@ -188,6 +203,7 @@ impl App {
                 sql,
                 rest,
                 expose,
+                sites,
                 status,
             },
             engines,
@@ -205,7 +221,16 @@ impl App {
         self.projects.stop().await;
     }
 
-    pub fn router(&self, config: &Config) -> Router {
+    /// Everything behind the listener.
+    pub fn front(&self, config: &Config) -> Arc<Front> {
+        let metrics = Arc::new(Metrics::new());
+        let api = self.router(config, Arc::clone(&metrics));
+        let timeout = Duration::from_secs(config.http.request_seconds);
+        let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
+        Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
+    }
+
+    fn router(&self, config: &Config, metrics: Arc<Metrics>) -> Router {
         let api = OpenApiRouter::new()
             .merge(status::router())
             .merge(orgs::router())
@@ -215,8 +240,9 @@ impl App {
             .merge(projects::router())
             .merge(sql::router())
             .merge(rest::router())
-            .merge(expose::router());
-        edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
+            .merge(expose::router())
+            .merge(sites::router());
+        edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
     }
 
     /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired

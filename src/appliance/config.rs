@@ -32,6 +32,7 @@ use crate::{
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
         projects::{LimitSettings, ProjectSettings, RateSettings},
         rest::RestSettings,
+        sites::SiteSettings,
         sql::SqlSettings,
         status::OperatorSettings,
         tiers::TierSettings,
@@ -79,6 +80,7 @@ pub struct Config {
     pub sql: SqlSettings,
     pub rest: RestSettings,
     pub subdomains: SubdomainSettings,
+    pub sites: SiteSettings,
 }
 
 impl Default for Config {
@@ -109,6 +111,7 @@ impl Default for Config {
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
             subdomains: SubdomainSettings::default(),
+            sites: SiteSettings::default(),
         }
     }
 }
