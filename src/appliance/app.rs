@@ -19,7 +19,7 @@ use crate::{
     features::{
         assets::Assets,
         billing::{self, Billing},
-        content::Content,
+        content::{self, Content},
         expose::{self, Expose},
         hosts::{HostNames, Hosts},
         idempotency::Idempotency,
@@ -63,6 +63,7 @@ pub struct App {
     rest: Arc<Rest>,
     expose: Arc<Expose>,
     sites: Arc<Sites>,
+    content: Arc<Content>,
     status: Arc<Status>,
 }
 
@@ -164,11 +165,24 @@ impl App {
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let content = Content::new(content::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            orgs: Arc::clone(&orgs),
+            projects: Arc::clone(&projects),
+            blobs: Arc::clone(&engines.blobs) as _,
+            staging_dir: data_dir.path().join("staging"),
+            min_free_bytes: u64::from(config.blobs.min_free_mb) * 1024 * 1024,
+            public_url: public_url.clone(),
+            settings: config.content.clone(),
+        });
         let sites = Arc::new(Sites::new(sites::Dependencies {
             hosts: Arc::clone(&hosts),
             identity: Arc::clone(&identity),
             projects: Arc::clone(&projects),
-            content: Arc::new(Content {}),
+            content: Arc::clone(&content),
             assets: Arc::new(Assets {}),
             releases: Arc::new(NoReleases),
             functions: Arc::new(NoFunctions),
@@ -204,6 +218,7 @@ impl App {
                 rest,
                 expose,
                 sites,
+                content,
                 status,
             },
             engines,
@@ -214,6 +229,7 @@ impl App {
     pub fn start_background(&self, tasks: &TaskTracker, stop: &CancellationToken) {
         tasks.spawn(Arc::clone(&self.status).sample_forever(stop.clone()));
         tasks.spawn(self.clone().sweep_forever(stop.clone()));
+        tasks.spawn(Arc::clone(&self.content).run(stop.clone()));
     }
 
     /// Ends the services' own work and writes what must reach the database before it stops.
@@ -241,6 +257,7 @@ impl App {
             .merge(sql::router())
             .merge(rest::router())
             .merge(expose::router())
+            .merge(content::router())
             .merge(sites::router());
         edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
     }

@@ -27,6 +27,7 @@ use crate::{
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
         billing::PriceSettings,
+        content::ContentSettings,
         hosts::SubdomainSettings,
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
@@ -79,6 +80,7 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub content: ContentSettings,
     pub subdomains: SubdomainSettings,
     pub sites: SiteSettings,
 }
@@ -110,6 +112,7 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            content: ContentSettings::default(),
             subdomains: SubdomainSettings::default(),
             sites: SiteSettings::default(),
         }
