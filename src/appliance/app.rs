@@ -11,12 +11,13 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{BootError, config::Config, data_dir::DataDir};
 use crate::{
     common::{Clock, sealing::MasterKey},
-    edge::{self, Metrics},
+    edge::{self, Front, Metrics},
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
     },
     features::{
+        assets::Assets,
         billing::{self, Billing},
         content::{self, Content},
         expose::{self, Expose},
@@ -28,6 +29,7 @@ use crate::{
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
         secrets::{self, Secrets},
+        sites::{self, NoFunctions, NoReleases, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -61,6 +63,7 @@ pub struct App {
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
+    sites: Arc<Sites>,
     content: Arc<Content>,
     secrets: Arc<Secrets>,
     status: Arc<Status>,
@@ -184,6 +187,17 @@ impl App {
             public_url: public_url.clone(),
             settings: config.content.clone(),
         });
+        let sites = Arc::new(Sites::new(sites::Dependencies {
+            hosts: Arc::clone(&hosts),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            assets: Arc::new(Assets {}),
+            releases: Arc::new(NoReleases),
+            functions: Arc::new(NoFunctions),
+            store: Arc::clone(&engines.blobs) as _,
+            settings: config.sites.clone(),
+        }));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "rest", "blob"],
@@ -212,6 +226,7 @@ impl App {
                 sql,
                 rest,
                 expose,
+                sites,
                 content,
                 secrets,
                 status,
@@ -232,7 +247,16 @@ impl App {
         self.projects.stop().await;
     }
 
-    pub fn router(&self, config: &Config) -> Router {
+    /// Everything behind the listener.
+    pub fn front(&self, config: &Config) -> Arc<Front> {
+        let metrics = Arc::new(Metrics::new());
+        let api = self.router(config, Arc::clone(&metrics));
+        let timeout = Duration::from_secs(config.http.request_seconds);
+        let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
+        Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
+    }
+
+    fn router(&self, config: &Config, metrics: Arc<Metrics>) -> Router {
         let api = OpenApiRouter::new()
             .merge(status::router())
             .merge(orgs::router())
@@ -244,8 +268,9 @@ impl App {
             .merge(rest::router())
             .merge(expose::router())
             .merge(content::router())
-            .merge(secrets::router());
-        edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
+            .merge(secrets::router())
+            .merge(sites::router());
+        edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
     }
 
     /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired

@@ -33,6 +33,7 @@ use crate::{
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
         projects::{LimitSettings, ProjectSettings, RateSettings},
         rest::RestSettings,
+        sites::SiteSettings,
         sql::SqlSettings,
         status::OperatorSettings,
         tiers::TierSettings,
@@ -81,6 +82,7 @@ pub struct Config {
     pub rest: RestSettings,
     pub content: ContentSettings,
     pub subdomains: SubdomainSettings,
+    pub sites: SiteSettings,
 }
 
 impl Default for Config {
@@ -112,6 +114,7 @@ impl Default for Config {
             rest: RestSettings::default(),
             content: ContentSettings::default(),
             subdomains: SubdomainSettings::default(),
+            sites: SiteSettings::default(),
         }
     }
 }

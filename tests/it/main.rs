@@ -17,5 +17,6 @@ mod payments;
 mod projects;
 mod rest;
 mod service;
+mod sites;
 mod sql;
 mod tiers;
