@@ -19,6 +19,7 @@ use crate::{
     features::{
         billing::{self, Billing},
         expose::{self, Expose},
+        hosts::{HostNames, Hosts},
         idempotency::Idempotency,
         identity::{Identity, IdentitySettings, admin},
         orgs::{self, Orgs},
@@ -51,6 +52,7 @@ pub struct App {
     payments: Arc<Payments>,
     tiers: Arc<Tiers>,
     inventory: Arc<dyn ProjectInventory>,
+    hosts: Arc<Hosts>,
     projects: Arc<Projects>,
     idempotency: Arc<Idempotency>,
     user_keys: Arc<UserKeys>,
@@ -125,6 +127,9 @@ impl App {
         let payments = Arc::new(payments.map_err(refuse)?);
         let tiers =
             Arc::new(Tiers::new(database.clone(), clock.clone(), Arc::clone(&orgs), Arc::clone(&payments), catalogue));
+        let hosts =
+            Hosts::new(database.clone(), clock.clone(), host_names(config, public_url), config.subdomains.clone());
+        let hosts = Arc::new(hosts);
         let projects = Arc::new(Projects::new(projects::Dependencies {
             control: database.clone(),
             cluster: engines.cluster.clone(),
@@ -134,12 +139,14 @@ impl App {
             orgs: Arc::clone(&orgs),
             payments: Arc::clone(&payments),
             tiers: Arc::clone(&tiers),
+            hosts: Arc::clone(&hosts),
             data_dir: data_dir.path().to_owned(),
             settings: ProjectSettings { free: config.billing.free || config.projects.free, ..config.projects.clone() },
             rates: config.rate_limits.clone(),
             limits: config.limits.clone(),
         }));
         projects.start().await.map_err(refuse)?;
+        hosts.start().await.map_err(refuse)?;
         let idempotency = Arc::new(Idempotency::new(database.clone(), master.clone(), clock.clone()));
         let sql = Arc::new(Sql::new(Arc::clone(&projects), config.sql.clone()));
         let user_keys = UserKeys::start(database.clone(), master.clone(), clock.clone()).await.map_err(refuse)?;
@@ -174,6 +181,7 @@ impl App {
                 payments,
                 tiers,
                 inventory,
+                hosts,
                 projects,
                 idempotency,
                 user_keys,
@@ -262,6 +270,15 @@ fn identity_settings(config: &Config, admin_key: &str, public_url: &Url) -> Iden
         admin_wallets: config.admin.wallets.clone(),
         admin_key_hash: config.admin.key_hash.clone().unwrap_or_else(|| admin::hash_key(admin_key)),
         rate_limits: config.rate_limits.enabled,
+    }
+}
+
+fn host_names(config: &Config, public_url: &Url) -> HostNames {
+    HostNames {
+        base: config.domain.clone(),
+        public_url: public_url.clone(),
+        // Names that signatures may name are names the API is reached by.
+        api_hosts: config.siwx_accept_domains.clone(),
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     },
     engines::postgres::{Cluster, Connection, Database, DatabaseError},
     features::{
+        hosts::Hosts,
         identity::{Identity, KeyRole, ProjectKey},
         orgs::{Orgs, Tier},
         payments::Payments,
@@ -46,6 +47,7 @@ pub struct Dependencies {
     pub orgs: Arc<Orgs>,
     pub payments: Arc<Payments>,
     pub tiers: Arc<Tiers>,
+    pub hosts: Arc<Hosts>,
     /// Whose disk must have room for new projects.
     pub data_dir: PathBuf,
     pub settings: ProjectSettings,
@@ -97,6 +99,7 @@ pub struct Projects {
     pub(super) orgs: Arc<Orgs>,
     pub(super) payments: Arc<Payments>,
     pub(super) tiers: Arc<Tiers>,
+    pub(super) hosts: Arc<Hosts>,
     pub(super) data_dir: PathBuf,
     pub(super) settings: ProjectSettings,
     limits: LimitSettings,
@@ -128,6 +131,7 @@ impl Projects {
             orgs: parts.orgs,
             payments: parts.payments,
             tiers: parts.tiers,
+            hosts: parts.hosts,
             data_dir: parts.data_dir,
             settings: parts.settings,
             limits: parts.limits,
