@@ -278,17 +278,20 @@ pub async fn postpone<C: GenericClient + Sync>(
     Ok(())
 }
 
-/// Counts an attempt to activate.
-pub async fn count_attempt<C: GenericClient + Sync>(
+/// Enters the last phase, and counts the attempt.
+pub async fn begin_activation<C: GenericClient + Sync>(
     client: &C,
     operation: &OperationId,
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
+    let mark = [PhaseMark { status: Status::Activating, at: now }];
     client
         .execute(
             "update apply_operations
-             set activate_attempts = activate_attempts + 1, last_activate_attempt_at = $2 where id = $1",
-            &[&operation.as_str(), &now],
+             set status = 'activating', phases = phases || $2::jsonb, activate_attempts = activate_attempts + 1,
+                 last_activate_attempt_at = $3, updated_at = $3
+             where id = $1 and status not in ('ready', 'failed', 'rolled_back')",
+            &[&operation.as_str(), &Json(&mark), &now],
         )
         .await?;
     Ok(())
