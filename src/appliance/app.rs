@@ -17,7 +17,10 @@ use crate::{
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
     },
     features::{
+        apply::{self, Apply},
+        assets::Assets,
         billing::{self, Billing},
+        content::Content,
         expose::{self, Expose},
         hosts::{HostNames, Hosts},
         idempotency::Idempotency,
@@ -26,6 +29,7 @@ use crate::{
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
+        secrets::Secrets,
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -38,6 +42,8 @@ const CONTROL_DATABASE: &str = "run402";
 const PLATFORM_ROLE: &str = "postgres";
 /// How often the lease sweeper looks.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// How long a stop waits for deploys under way.
+const DEPLOY_GRACE: Duration = Duration::from_secs(2);
 
 mod control_migrations {
     refinery::embed_migrations!("migrations/control");
@@ -59,6 +65,7 @@ pub struct App {
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
+    apply: Arc<Apply>,
     status: Arc<Status>,
 }
 
@@ -160,6 +167,22 @@ impl App {
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let apply = Arc::new(Apply::new(apply::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+            projects: Arc::clone(&projects),
+            content: Arc::new(Content {}),
+            assets: Arc::new(Assets {}),
+            hosts: Arc::clone(&hosts),
+            secrets: Arc::new(Secrets {}),
+            expose: Arc::clone(&expose),
+            settings: config.apply.clone(),
+            testing: config.testing.clone(),
+        }));
+        // Before anything is served: deploys that a crash interrupted are finished or given up.
+        apply.start().await.map_err(refuse)?;
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "rest", "blob"],
@@ -188,6 +211,7 @@ impl App {
                 sql,
                 rest,
                 expose,
+                apply,
                 status,
             },
             engines,
@@ -202,6 +226,9 @@ impl App {
 
     /// Ends the services' own work and writes what must reach the database before it stops.
     pub async fn stop(self) {
+        if time::timeout(DEPLOY_GRACE, self.apply.stop()).await.is_err() {
+            tracing::info!("a deploy was cut off; it is settled at the next start");
+        }
         self.projects.stop().await;
     }
 
@@ -215,7 +242,8 @@ impl App {
             .merge(projects::router())
             .merge(sql::router())
             .merge(rest::router())
-            .merge(expose::router());
+            .merge(expose::router())
+            .merge(apply::router(config.apply.max_body_bytes));
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }
 

@@ -26,6 +26,7 @@ use crate::{
     edge::{HttpSettings, LogSettings},
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
+        apply::{ApplySettings, TestingSettings},
         billing::PriceSettings,
         hosts::SubdomainSettings,
         orgs::LeaseSettings,
@@ -78,6 +79,9 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub apply: ApplySettings,
+    /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
+    pub testing: TestingSettings,
     pub subdomains: SubdomainSettings,
 }
 
@@ -108,6 +112,8 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            apply: ApplySettings::default(),
+            testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),
         }
     }

@@ -3,11 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    error,
-    service::Apply,
-    store::releases as release_store,
-};
+use super::{error, service::Apply, store::releases as release_store};
 use crate::{
     common::{ApiError, ApiResult, DeploymentId, ReleaseId},
     features::{
@@ -37,7 +33,12 @@ impl Apply {
     ///
     /// # Errors
     /// Those of `change`; 409 `SUBDOMAIN_TAKEN`; 503.
-    pub async fn amend<T, F>(self: &Arc<Self>, project: &Arc<Project>, created_by: &str, change: F) -> ApiResult<Amended<T>>
+    pub async fn amend<T, F>(
+        self: &Arc<Self>,
+        project: &Arc<Project>,
+        created_by: &str,
+        change: F,
+    ) -> ApiResult<Amended<T>>
     where
         T: Send + 'static,
         F: FnOnce(&mut ReleaseState) -> ApiResult<T> + Send + 'static,
@@ -90,8 +91,9 @@ impl Apply {
         release_store::stage(&tx, &new, now).await?;
         let holder = Holder { kind: "release", id: release.to_string() };
         self.content.hold(&tx, &project.id, &holder, &super::execute::needed(&state)).await?;
-        let generation =
-            release_store::activate(&tx, &project.id, pointer.as_ref(), &release, now).await.map_err(error::of_control)?;
+        let generation = release_store::activate(&tx, &project.id, pointer.as_ref(), &release, now)
+            .await
+            .map_err(error::of_control)?;
         self.hosts.bind(&tx, &project.id, &state.subdomains).await?;
         tx.commit().await?;
         drop(connection);

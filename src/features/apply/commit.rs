@@ -159,10 +159,10 @@ impl Apply {
         let Some(pending) = pending else { return Ok(()) };
         self.attempt_again(&pending).await?;
         match self.operation(&pending.id).await?.status {
-            Status::ActivationPending => Err(ApiError::unavailable(
-                "An earlier deploy of this project waits to become live. Try again shortly.",
-            )
-            .detail("operation_id", pending.id.as_str())),
+            Status::ActivationPending => {
+                Err(ApiError::unavailable("An earlier deploy of this project waits to become live. Try again shortly.")
+                    .detail("operation_id", pending.id.as_str()))
+            }
             _ => Ok(()),
         }
     }
@@ -188,9 +188,11 @@ impl Apply {
             return Ok(Prepared::NoChange);
         }
 
-        let registry = if spec.database.migrations.is_empty() { BTreeMap::new() } else { self.registry(project).await? };
+        let registry =
+            if spec.database.migrations.is_empty() { BTreeMap::new() } else { self.registry(project).await? };
         let known = |migration: &&Migration| registry.get(&migration.id) == Some(&migration.checksum);
-        let settled: HashSet<Sha256Digest> = spec.database.migrations.iter().filter(known).filter_map(sql_digest).collect();
+        let settled: HashSet<Sha256Digest> =
+            spec.database.migrations.iter().filter(known).filter_map(sql_digest).collect();
         let digests: Vec<Sha256Digest> = references.iter().map(|reference| reference.sha256).collect();
         let present = self.content.present(&project.id, &digests).await?;
         let missing: Vec<Sha256Digest> =

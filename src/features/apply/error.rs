@@ -187,7 +187,7 @@ pub(super) fn is_transient(error: &ApiError) -> bool {
 /// The error as an operation keeps it.
 pub(super) fn body(error: &ApiError, trace: &str, operation: &OperationId, plan: Option<&PlanId>) -> Value {
     if let Some(cause) = error.cause() {
-        tracing::warn!(%operation, code = error.code(), cause, "a deploy failed");
+        tracing::warn!(%operation, code = error.code(), %cause, "a deploy failed");
     }
     let mut body = with_ids(error.clone(), operation, plan).body(trace, false);
     // An operation keeps only what a client acts on.

@@ -1,6 +1,9 @@
 //! What a release holds, and what differs between two (contract 03 §9.1, §9.2).
 
-use std::{collections::{BTreeMap, HashMap}, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
@@ -202,8 +205,11 @@ fn limit_of(name: &str, text: Option<&str>, default: usize) -> ApiResult<usize> 
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse::<usize>() {
         Ok(limit) if digits && (1..=MAX_SITE_LIMIT).contains(&limit) => Ok(limit),
-        _ => Err(ApiError::bad_request("INVALID_LIMIT", format!("{name} must be a whole number from 1 to {MAX_SITE_LIMIT}."))
-            .detail("field", name)),
+        _ => Err(ApiError::bad_request(
+            "INVALID_LIMIT",
+            format!("{name} must be a whole number from 1 to {MAX_SITE_LIMIT}."),
+        )
+        .detail("field", name)),
     }
 }
 

@@ -105,8 +105,10 @@ impl Apply {
             let name = operation.migration_in_flight.as_deref().unwrap_or_default();
             return Err(error::not_resumable(
                 "INVALID_STATE",
-                format!("The migration {name} stopped half-way and is not recorded as applied. Repair the schema and \
-                         deploy a migration that completes it, or have the operator record it as applied."),
+                format!(
+                    "The migration {name} stopped half-way and is not recorded as applied. Repair the schema and \
+                         deploy a migration that completes it, or have the operator record it as applied."
+                ),
             )
             .detail("migration_id", name));
         }

@@ -23,8 +23,8 @@ use crate::{
         projects::Project,
         releases::{
             self, Base, Diff, FunctionCode, FunctionsSlice, Migration, MigrationPlan, MigrationSql, MigrationsDiff,
-            Planned, ReleaseState, SCHEMA_VERSION, SITE_ROWS, ServedRelease, SiteFiles, Spec, SpecLimits, Warning,
-            ReleaseSource,
+            Planned, ReleaseSource, ReleaseState, SCHEMA_VERSION, SITE_ROWS, ServedRelease, SiteFiles, Spec,
+            SpecLimits, Warning,
         },
     },
 };
@@ -117,9 +117,8 @@ impl Apply {
             && !drifted
             && !effective_assets
             && spec.secrets.delete.is_empty();
-        let is_missing = |reference: &&Reference| {
-            !present.contains_key(&reference.sha256) && !applied.contains(&reference.sha256)
-        };
+        let is_missing =
+            |reference: &&Reference| !present.contains_key(&reference.sha256) && !applied.contains(&reference.sha256);
         let missing = references.iter().any(|reference| is_missing(&reference));
         let status = if missing { Status::Uploading } else { Status::Planning };
 
@@ -149,7 +148,7 @@ impl Apply {
                 json!({"sha256": reference.sha256, "size": reference.size, "present": !is_missing(&reference)})
             })
             .collect();
-                let mut body = json!({
+        let mut body = json!({
             "kind": "plan_response",
             "schema_version": SCHEMA_VERSION,
             "plan_id": (!dry_run).then(|| plan.id.as_str()),
@@ -185,9 +184,10 @@ impl Apply {
         if request.spec.keys().any(|key| key != "project_id" && key != "project") {
             return Err(error::invalid_spec("spec", "Beside manifest_ref the spec may hold project_id only."));
         }
-        let digest: Sha256Digest = reference["sha256"].as_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
-            error::invalid_spec("manifest_ref.sha256", "Give the SHA-256 of the spec in lower-case hexadecimal.")
-        })?;
+        let digest: Sha256Digest =
+            reference["sha256"].as_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
+                error::invalid_spec("manifest_ref.sha256", "Give the SHA-256 of the spec in lower-case hexadecimal.")
+            })?;
         let most = self.settings.max_manifest_bytes;
         if reference["size"].as_u64().is_none_or(|size| size > most) {
             let message = format!("Give the size of the uploaded spec, at most {most} bytes.");
@@ -281,7 +281,9 @@ impl Apply {
         let text: Vec<&str> = migrations.new.iter().filter_map(|new| sql.get(&new.id)).map(String::as_str).collect();
         let text = text.join(";\n");
         let findings = self.expose.validate(all_there.then_some(project), manifest, all_there.then_some(&text)).await?;
-        findings.into_result().map_err(|error| error.extra("phase", "validate").extra("resource", "database.expose"))?;
+        findings
+            .into_result()
+            .map_err(|error| error.extra("phase", "validate").extra("resource", "database.expose"))?;
         Ok(())
     }
 
@@ -409,8 +411,7 @@ async fn draft(parts: Drafting) -> ApiResult<(Draft, Ground)> {
             stored_secrets: &ground.stored_secrets,
             confirm_removals,
         });
-        let same_state =
-            migrations.new.is_empty() && ground.base().is_some_and(|base| releases::is_noop(base, &state));
+        let same_state = migrations.new.is_empty() && ground.base().is_some_and(|base| releases::is_noop(base, &state));
         let migrations = migrations.wire();
         Ok((Draft { state, diff, migrations, warnings, same_state }, ground))
     };

@@ -42,9 +42,7 @@ impl Apply {
         };
         let named: ProjectId = request.project.as_deref().and_then(|id| id.parse().ok()).ok_or_else(mismatch)?;
         let (project, caller) = self.content.deployer(headers, &named).await?;
-        let unknown = || {
-            error::promote(StatusCode::NOT_FOUND, "PROMOTE_TARGET_NOT_FOUND", "There is no such release.")
-        };
+        let unknown = || error::promote(StatusCode::NOT_FOUND, "PROMOTE_TARGET_NOT_FOUND", "There is no such release.");
         let target: ReleaseId = release.parse().map_err(|_| unknown())?;
         let found = release_store::find(&**self.control.get().await?, &target).await?.ok_or_else(unknown)?;
         if found.project != project.id {
@@ -129,7 +127,11 @@ impl Apply {
             pending,
             is_promote: true,
         };
-        self.execute(execution).await?;
+        if let Err(refusal) = self.execute(execution).await {
+            let begun = self.operation(&operation).await?;
+            self.end_failed(&begun, &refusal).await?;
+            return Err(refusal);
+        }
         let outcome = self.operation(&operation).await?;
         match outcome.status {
             Status::Ready => Ok(json!({

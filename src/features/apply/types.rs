@@ -176,10 +176,9 @@ impl Operation {
                 events.extend(open.map(|phase| event(phase, "done")));
                 events.push(json!({"type": "ready", "releaseId": self.release, "urls": self.urls}));
             }
-            (
-                Status::Failed | Status::RolledBack | Status::NeedsRepair | Status::ActivationPending,
-                Some(phase),
-            ) => events.push(event(phase, "failed")),
+            (Status::Failed | Status::RolledBack | Status::NeedsRepair | Status::ActivationPending, Some(phase)) => {
+                events.push(event(phase, "failed"))
+            }
             _ => {}
         }
         events

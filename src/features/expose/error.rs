@@ -8,7 +8,10 @@ use crate::{
     engines::postgres::DatabaseError,
 };
 
-use super::{store::SnapshotError, types::{Findings, Issue}};
+use super::{
+    store::SnapshotError,
+    types::{Findings, Issue},
+};
 
 /// Why a manifest was not applied, read or validated.
 #[derive(Debug, thiserror::Error)]

@@ -158,4 +158,3 @@ fn of_project_commit(error: tokio_postgres::Error) -> Stop {
         None => Stop::of(DatabaseError::from(error).into()),
     }
 }
-

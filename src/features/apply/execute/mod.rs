@@ -105,15 +105,16 @@ impl Stop {
     }
 
     fn pending(cause: ApiError) -> Self {
-        let error = ApiError::unavailable("The release could not become live right now. The box tries again by itself.")
-            .with_code("ACTIVATION_FAILED")
-            .category(crate::common::Category::Deploy)
-            .retryable(true)
-            .safe_to_retry(true)
-            .mutation_state(MutationState::NotStarted)
-            .extra("phase", "activate")
-            .extra("resource", "release")
-            .caused_by(cause);
+        let error =
+            ApiError::unavailable("The release could not become live right now. The box tries again by itself.")
+                .with_code("ACTIVATION_FAILED")
+                .category(crate::common::Category::Deploy)
+                .retryable(true)
+                .safe_to_retry(true)
+                .mutation_state(MutationState::NotStarted)
+                .extra("phase", "activate")
+                .extra("resource", "release")
+                .caused_by(cause);
         Self { status: Status::ActivationPending, error }
     }
 }
@@ -349,10 +350,9 @@ impl Apply {
                 let spec = Spec::parse(plan.spec.clone(), &self.box_limits())?;
                 self.pending_of(&project, operation, &spec).await?
             }
-            None => Pending {
-                expose: state.expose.clone().filter(|_| operation.touches_database),
-                ..Pending::default()
-            },
+            None => {
+                Pending { expose: state.expose.clone().filter(|_| operation.touches_database), ..Pending::default() }
+            }
         };
         let state = if is_promote { self.promoted(&project, state).await? } else { state };
         Ok(Execution {

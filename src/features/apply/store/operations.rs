@@ -197,11 +197,10 @@ pub async fn set_target<C: GenericClient + Sync>(
     touches_database: bool,
 ) -> Result<(), DatabaseError> {
     client
-        .execute("update apply_operations set target_release_id = $2, touches_database = $3 where id = $1", &[
-            &operation.as_str(),
-            &target.as_str(),
-            &touches_database,
-        ])
+        .execute(
+            "update apply_operations set target_release_id = $2, touches_database = $3 where id = $1",
+            &[&operation.as_str(), &target.as_str(), &touches_database],
+        )
         .await?;
     Ok(())
 }
@@ -213,10 +212,10 @@ pub async fn set_in_flight<C: GenericClient + Sync>(
     migration: Option<&str>,
 ) -> Result<(), DatabaseError> {
     client
-        .execute("update apply_operations set migration_in_flight = $2 where id = $1", &[
-            &operation.as_str(),
-            &migration,
-        ])
+        .execute(
+            "update apply_operations set migration_in_flight = $2 where id = $1",
+            &[&operation.as_str(), &migration],
+        )
         .await?;
     Ok(())
 }

@@ -111,10 +111,10 @@ pub async fn mark_committed<C: GenericClient + Sync>(
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
     client
-        .execute("update apply_plans set committed_at = coalesce(committed_at, $2) where id = $1", &[
-            &plan.as_str(),
-            &now,
-        ])
+        .execute(
+            "update apply_plans set committed_at = coalesce(committed_at, $2) where id = $1",
+            &[&plan.as_str(), &now],
+        )
         .await?;
     Ok(())
 }

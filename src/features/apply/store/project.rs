@@ -19,8 +19,7 @@ pub struct Applied {
 
 /// Every migration applied to the project, by id.
 pub async fn registry(platform: &Client) -> Result<BTreeMap<String, Applied>, DatabaseError> {
-    let rows =
-        platform.query("select migration_id, checksum_hex, applied_at from internal.migrations", &[]).await?;
+    let rows = platform.query("select migration_id, checksum_hex, applied_at from internal.migrations", &[]).await?;
     rows.iter()
         .map(|row| {
             let checksum = row.try_get::<_, &str>(1)?.parse().map_err(|_| damaged("checksum_hex"))?;

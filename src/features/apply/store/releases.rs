@@ -75,17 +75,16 @@ pub async fn pointers<C: GenericClient + Sync>(client: &C) -> Result<Vec<(Projec
     let rows = client.query("select project_id, release_id, generation from live_releases", &[]).await?;
     rows.iter()
         .map(|row| {
-            Ok((id(row, "project_id")?, Pointer {
-                release: id(row, "release_id")?,
-                generation: row.try_get("generation")?,
-            }))
+            Ok((
+                id(row, "project_id")?,
+                Pointer { release: id(row, "release_id")?, generation: row.try_get("generation")? },
+            ))
         })
         .collect()
 }
 
 pub async fn find<C: GenericClient + Sync>(client: &C, wanted: &ReleaseId) -> Result<Option<Release>, DatabaseError> {
-    let row =
-        client.query_opt(&format!("select {COLUMNS} from releases where id = $1"), &[&wanted.as_str()]).await?;
+    let row = client.query_opt(&format!("select {COLUMNS} from releases where id = $1"), &[&wanted.as_str()]).await?;
     row.as_ref().map(release).transpose()
 }
 
@@ -94,9 +93,8 @@ pub async fn load<C: GenericClient + Sync>(
     client: &C,
     wanted: &ReleaseId,
 ) -> Result<Option<(Release, ReleaseState)>, DatabaseError> {
-    let row = client
-        .query_opt(&format!("select {COLUMNS}, state from releases where id = $1"), &[&wanted.as_str()])
-        .await?;
+    let row =
+        client.query_opt(&format!("select {COLUMNS}, state from releases where id = $1"), &[&wanted.as_str()]).await?;
     row.map(|row| Ok((release(&row)?, row.try_get::<_, Json<_>>("state")?.0))).transpose()
 }
 
@@ -106,10 +104,7 @@ pub async fn load_deployment<C: GenericClient + Sync>(
     deployment: &DeploymentId,
 ) -> Result<Option<(Release, ReleaseState)>, DatabaseError> {
     let row = client
-        .query_opt(
-            &format!("select {COLUMNS}, state from releases where deployment_id = $1"),
-            &[&deployment.as_str()],
-        )
+        .query_opt(&format!("select {COLUMNS}, state from releases where deployment_id = $1"), &[&deployment.as_str()])
         .await?;
     row.map(|row| Ok((release(&row)?, row.try_get::<_, Json<_>>("state")?.0))).transpose()
 }
@@ -162,10 +157,10 @@ pub async fn abandon<C: GenericClient + Sync>(
     now: Timestamp,
 ) -> Result<bool, DatabaseError> {
     let changed = client
-        .execute("update releases set status = 'failed', pruned_at = $2 where id = $1 and status = 'staged'", &[
-            &wanted.as_str(),
-            &now,
-        ])
+        .execute(
+            "update releases set status = 'failed', pruned_at = $2 where id = $1 and status = 'staged'",
+            &[&wanted.as_str(), &now],
+        )
         .await?;
     Ok(changed == 1)
 }
@@ -186,19 +181,18 @@ pub async fn lock_pointer<C: GenericClient + Sync>(
     project: &ProjectId,
 ) -> Result<Option<Pointer>, DatabaseError> {
     let row = client
-        .query_opt("select release_id, generation from live_releases where project_id = $1 for update", &[
-            &project.as_str(),
-        ])
+        .query_opt(
+            "select release_id, generation from live_releases where project_id = $1 for update",
+            &[&project.as_str()],
+        )
         .await?;
-    row.map(|row| Ok(Pointer { release: id(&row, "release_id")?, generation: row.try_get("generation")? }))
-        .transpose()
+    row.map(|row| Ok(Pointer { release: id(&row, "release_id")?, generation: row.try_get("generation")? })).transpose()
 }
 
 /// Whether the project still is what it was when the deploy began.
 pub async fn project_is_live<C: GenericClient + Sync>(client: &C, project: &ProjectId) -> Result<bool, DatabaseError> {
-    let row = client
-        .query_opt("select from projects where id = $1 and status = 'active'", &[&project.as_str()])
-        .await?;
+    let row =
+        client.query_opt("select from projects where id = $1 and status = 'active'", &[&project.as_str()]).await?;
     Ok(row.is_some())
 }
 
@@ -271,10 +265,10 @@ pub async fn mark_pruned<C: GenericClient + Sync>(
     now: Timestamp,
 ) -> Result<bool, DatabaseError> {
     let changed = client
-        .execute("update releases set pruned_at = $2 where id = $1 and status <> 'active' and pruned_at is null", &[
-            &wanted.as_str(),
-            &now,
-        ])
+        .execute(
+            "update releases set pruned_at = $2 where id = $1 and status <> 'active' and pruned_at is null",
+            &[&wanted.as_str(), &now],
+        )
         .await?;
     Ok(changed == 1)
 }
