@@ -20,7 +20,7 @@ use crate::{
         apply::{self, Apply},
         assets::Assets,
         billing::{self, Billing},
-        content::Content,
+        content::{self, Content},
         expose::{self, Expose},
         hosts::{HostNames, Hosts},
         idempotency::Idempotency,
@@ -65,6 +65,7 @@ pub struct App {
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
+    content: Arc<Content>,
     apply: Arc<Apply>,
     status: Arc<Status>,
 }
@@ -167,13 +168,26 @@ impl App {
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let content = Content::new(content::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            orgs: Arc::clone(&orgs),
+            projects: Arc::clone(&projects),
+            blobs: Arc::clone(&engines.blobs) as _,
+            staging_dir: data_dir.path().join("staging"),
+            min_free_bytes: u64::from(config.blobs.min_free_mb) * 1024 * 1024,
+            public_url: public_url.clone(),
+            settings: config.content.clone(),
+        });
         let apply = Arc::new(Apply::new(apply::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
             orgs: Arc::clone(&orgs),
             tiers: Arc::clone(&tiers),
             projects: Arc::clone(&projects),
-            content: Arc::new(Content {}),
+            content: Arc::clone(&content),
             assets: Arc::new(Assets {}),
             hosts: Arc::clone(&hosts),
             secrets: Arc::new(Secrets {}),
@@ -211,6 +225,7 @@ impl App {
                 sql,
                 rest,
                 expose,
+                content,
                 apply,
                 status,
             },
@@ -222,6 +237,7 @@ impl App {
     pub fn start_background(&self, tasks: &TaskTracker, stop: &CancellationToken) {
         tasks.spawn(Arc::clone(&self.status).sample_forever(stop.clone()));
         tasks.spawn(self.clone().sweep_forever(stop.clone()));
+        tasks.spawn(Arc::clone(&self.content).run(stop.clone()));
     }
 
     /// Ends the services' own work and writes what must reach the database before it stops.
@@ -243,6 +259,7 @@ impl App {
             .merge(sql::router())
             .merge(rest::router())
             .merge(expose::router())
+            .merge(content::router())
             .merge(apply::router(config.apply.max_body_bytes));
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }

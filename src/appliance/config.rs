@@ -28,6 +28,7 @@ use crate::{
     features::{
         apply::{ApplySettings, TestingSettings},
         billing::PriceSettings,
+        content::ContentSettings,
         hosts::SubdomainSettings,
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
@@ -79,6 +80,7 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub content: ContentSettings,
     pub apply: ApplySettings,
     /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
     pub testing: TestingSettings,
@@ -112,6 +114,7 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            content: ContentSettings::default(),
             apply: ApplySettings::default(),
             testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),

@@ -6,6 +6,7 @@ mod support;
 mod billing;
 mod boot;
 mod clients;
+mod content;
 mod durability;
 mod expose;
 mod faucet;

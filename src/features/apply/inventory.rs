@@ -41,7 +41,7 @@ impl Apply {
     /// 400 `INVALID_LIMIT`; those of the credentials.
     pub async fn active_inventory(&self, headers: &HeaderMap, site_limit: Option<&str>) -> ApiResult<Value> {
         let limit = site_limit_of(site_limit)?;
-        let (project, _) = self.content.caller(headers, None).await?;
+        let project = self.key_holder(headers).await?;
         let Some(live) = self.live.live(&project.id).await? else {
             return Ok(releases::inventory(&project.id, StateKind::CurrentLive, None, limit, &[]));
         };
@@ -128,7 +128,7 @@ impl Apply {
                 let row = row.ok_or_else(error::release_not_found)?;
                 self.reader(headers, &row.project, error::release_not_found).await?
             }
-            None => self.content.caller(headers, None).await?.0,
+            None => self.key_holder(headers).await?,
         };
         let (from_id, from_state) = self.read_side(&project, from).await?;
         let (to_id, to_state) = self.read_side(&project, to).await?;

@@ -22,7 +22,7 @@ impl Apply {
     /// # Errors
     /// 400 `INVALID_LIMIT`, `INVALID_CURSOR`, `PROJECT_REQUIRED`; those of the credentials.
     pub async fn list_operations(&self, headers: &HeaderMap, page: &PageQuery) -> ApiResult<OperationList> {
-        let (project, _) = self.content.caller(headers, None).await?;
+        let project = self.key_holder(headers).await?;
         let limit = if page.limit.is_some() { page.limit()?.min(MAX_LIMIT) } else { DEFAULT_LIMIT };
         let after: Option<(Timestamp, OperationId)> = page.cursor()?;
         let connection = self.control.get().await?;

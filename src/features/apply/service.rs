@@ -158,6 +158,20 @@ impl Apply {
         })
     }
 
+    /// Who calls, for a list that names no project: then only a key can tell which one is meant.
+    ///
+    /// # Errors
+    /// 400 `PROJECT_REQUIRED` for a wallet alone; those of [`Content::caller`].
+    pub(super) async fn key_holder(&self, headers: &HeaderMap) -> ApiResult<Arc<Project>> {
+        match self.content.caller(headers, None).await {
+            Ok((project, _)) => Ok(project),
+            Err(error) if error.code() == "INVALID_SPEC" => Err(error
+                .with_code("PROJECT_REQUIRED")
+                .with_message("Send the project's key as apikey, to say which project is meant.")),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Who calls, for a row of `project` that only its own callers may know of.
     ///
     /// # Errors

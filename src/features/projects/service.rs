@@ -256,6 +256,25 @@ impl Projects {
         Ok(())
     }
 
+    /// Whether the organisation may store this much more, from memory.
+    ///
+    /// # Errors
+    /// 403 `QUOTA_EXCEEDED`; 401 `UNAUTHORIZED` when the project was purged a moment ago.
+    pub fn room_for(&self, project: &Project, bytes: u64) -> ApiResult<()> {
+        let snapshot = self.registry.snapshot();
+        let live = snapshot
+            .projects
+            .get(&project.id)
+            .ok_or_else(|| ApiError::unauthorized("This key belongs to no live project."))?;
+        live.pool.room_for(bytes)
+    }
+
+    /// # Errors
+    /// 403 `PROJECT_ARCHIVED`.
+    pub fn refuse_archived(&self, project: &Project) -> ApiResult<()> {
+        if project.archived { Err(archived()) } else { Ok(()) }
+    }
+
     /// Enters the data plane of a project; hold the passage for as long as the request works on its database.
     ///
     /// # Errors
