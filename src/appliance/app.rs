@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{BootError, config::Config, data_dir::DataDir};
 use crate::{
     common::{Clock, sealing::MasterKey},
-    edge::{self, Metrics},
+    edge::{self, Front, Metrics},
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
@@ -30,6 +30,7 @@ use crate::{
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
         secrets::Secrets,
+        sites::{self, NoFunctions, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -65,6 +66,7 @@ pub struct App {
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
+    sites: Arc<Sites>,
     content: Arc<Content>,
     apply: Arc<Apply>,
     status: Arc<Status>,
@@ -181,6 +183,7 @@ impl App {
             public_url: public_url.clone(),
             settings: config.content.clone(),
         });
+        let assets = Arc::new(Assets {});
         let apply = Arc::new(Apply::new(apply::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
@@ -188,7 +191,7 @@ impl App {
             tiers: Arc::clone(&tiers),
             projects: Arc::clone(&projects),
             content: Arc::clone(&content),
-            assets: Arc::new(Assets {}),
+            assets: Arc::clone(&assets),
             hosts: Arc::clone(&hosts),
             secrets: Arc::new(Secrets {}),
             expose: Arc::clone(&expose),
@@ -197,6 +200,17 @@ impl App {
         }));
         // Before anything is served: deploys that a crash interrupted are finished or given up.
         apply.start().await.map_err(refuse)?;
+        let sites = Arc::new(Sites::new(sites::Dependencies {
+            hosts: Arc::clone(&hosts),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            assets: Arc::clone(&assets),
+            releases: apply.releases(),
+            functions: Arc::new(NoFunctions),
+            store: Arc::clone(&engines.blobs) as _,
+            settings: config.sites.clone(),
+        }));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "rest", "blob"],
@@ -225,6 +239,7 @@ impl App {
                 sql,
                 rest,
                 expose,
+                sites,
                 content,
                 apply,
                 status,
@@ -248,7 +263,16 @@ impl App {
         self.projects.stop().await;
     }
 
-    pub fn router(&self, config: &Config) -> Router {
+    /// Everything behind the listener.
+    pub fn front(&self, config: &Config) -> Arc<Front> {
+        let metrics = Arc::new(Metrics::new());
+        let api = self.router(config, Arc::clone(&metrics));
+        let timeout = Duration::from_secs(config.http.request_seconds);
+        let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
+        Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
+    }
+
+    fn router(&self, config: &Config, metrics: Arc<Metrics>) -> Router {
         let api = OpenApiRouter::new()
             .merge(status::router())
             .merge(orgs::router())
@@ -260,8 +284,9 @@ impl App {
             .merge(rest::router())
             .merge(expose::router())
             .merge(content::router())
-            .merge(apply::router(config.apply.max_body_bytes));
-        edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
+            .merge(apply::router(config.apply.max_body_bytes))
+            .merge(sites::router());
+        edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
     }
 
     /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired

@@ -34,6 +34,7 @@ use crate::{
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
         projects::{LimitSettings, ProjectSettings, RateSettings},
         rest::RestSettings,
+        sites::SiteSettings,
         sql::SqlSettings,
         status::OperatorSettings,
         tiers::TierSettings,
@@ -85,6 +86,7 @@ pub struct Config {
     /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
     pub testing: TestingSettings,
     pub subdomains: SubdomainSettings,
+    pub sites: SiteSettings,
 }
 
 impl Default for Config {
@@ -118,6 +120,7 @@ impl Default for Config {
             apply: ApplySettings::default(),
             testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),
+            sites: SiteSettings::default(),
         }
     }
 }

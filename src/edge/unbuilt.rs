@@ -19,7 +19,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/admin/v1/principals/**", "Principal administration"),
     Unbuilt("*", "/agent/v1/**", "Operator and agent accounts"),
     Unbuilt("*", "/ai/v1/**", "AI services"),
-    Unbuilt("GET", "/apply/v1/resolve", "Resolve"),
     Unbuilt("POST", "/apply/v1/service-asset-put", "Assets"),
     Unbuilt("*", "/apps/v1/**", "The apps marketplace"),
     Unbuilt("*", "/archives/v1/**", "Project archives"),
@@ -95,8 +94,8 @@ mod tests {
     #[test]
     fn known_routes_are_told_from_unknown_ones() {
         let cases = [
-            (Method::GET, "/apply/v1/resolve", Some("Resolve")),
-            (Method::POST, "/apply/v1/resolve", None),
+            (Method::POST, "/apply/v1/service-asset-put", Some("Assets")),
+            (Method::GET, "/apply/v1/service-asset-put", None),
             (Method::GET, "/apply/v2", None),
             (Method::POST, "/generate-image/v1", Some("Image generation")),
             (Method::GET, "/generate-image/v1", None),

@@ -19,5 +19,6 @@ mod payments;
 mod projects;
 mod rest;
 mod service;
+mod sites;
 mod sql;
 mod tiers;
