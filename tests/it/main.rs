@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apply;
+mod apply_crash;
 mod billing;
 mod boot;
 mod clients;
@@ -19,4 +21,5 @@ mod rest;
 mod service;
 mod sites;
 mod sql;
+mod subdomains;
 mod tiers;
