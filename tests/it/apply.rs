@@ -203,7 +203,7 @@ async fn migrations_and_manifest_become_live_with_the_site() {
     spec["database"] = json!({
         "migrations": [migration("001", "create table notes(id serial primary key, body text)"),
                        migration("002", "insert into notes(body) values ('one'), ('two')")],
-        "expose": {"version": "1", "tables": [{"name": "notes", "expose": true, "policy": "public_read"}]},
+        "expose": {"version": "1", "tables": [{"name": "notes", "expose": true, "policy": "public_read_authenticated_write"}]},
     });
     let plan = project.plan(&spec).await.is(200);
     let new = plan["migrations"]["new"].as_array().unwrap();
@@ -266,7 +266,7 @@ async fn a_manifest_that_does_not_fit_rolls_the_migrations_back() {
     let sql_ref = file(sql.as_bytes(), "application/sql");
     spec["database"] = json!({
         "migrations": [{"id": "1", "checksum": sha256(sql.as_bytes()), "sql_ref": sql_ref}],
-        "expose": {"version": "1", "tables": [{"name": "missing", "expose": true, "policy": "public_read"}]},
+        "expose": {"version": "1", "tables": [{"name": "missing", "expose": true, "policy": "public_read_authenticated_write"}]},
     });
     let plan = project.plan(&spec).await.is(200);
     let mut objects = objects;
