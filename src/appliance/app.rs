@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{BootError, config::Config, data_dir::DataDir};
 use crate::{
     common::{Clock, sealing::MasterKey},
-    edge::{self, Front, Metrics},
+    edge::{self, Front, Greeting, Metrics},
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
@@ -274,15 +274,15 @@ impl App {
     }
 
     /// Everything behind the listener.
-    pub fn front(&self, config: &Config) -> Arc<Front> {
+    pub fn front(&self, config: &Config, public_url: &Url) -> Arc<Front> {
         let metrics = Arc::new(Metrics::new());
-        let api = self.router(config, Arc::clone(&metrics));
+        let api = self.router(config, Arc::clone(&metrics), Greeting::new(public_url, &config.domain));
         let timeout = Duration::from_secs(config.http.request_seconds);
         let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
         Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
     }
 
-    fn router(&self, config: &Config, metrics: Arc<Metrics>) -> Router {
+    fn router(&self, config: &Config, metrics: Arc<Metrics>, greeting: Greeting) -> Router {
         let api = OpenApiRouter::new()
             .merge(status::router())
             .merge(orgs::router())
@@ -297,7 +297,7 @@ impl App {
             .merge(apply::router(config.apply.max_body_bytes))
             .merge(subdomains::router())
             .merge(sites::router());
-        edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
+        edge::router(api, self.clone(), metrics, greeting, &config.http, &config.trusted_proxies)
     }
 
     /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired

@@ -7,6 +7,7 @@ mod apply;
 mod apply_crash;
 mod billing;
 mod boot;
+mod browser;
 mod clients;
 mod content;
 mod durability;
