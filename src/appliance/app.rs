@@ -29,7 +29,7 @@ use crate::{
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
-        secrets::Secrets,
+        secrets::{self, Secrets},
         sites::{self, NoFunctions, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
@@ -70,6 +70,7 @@ pub struct App {
     sites: Arc<Sites>,
     subdomains: Arc<Subdomains>,
     content: Arc<Content>,
+    secrets: Arc<Secrets>,
     apply: Arc<Apply>,
     status: Arc<Status>,
 }
@@ -172,6 +173,13 @@ impl App {
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let secrets = Arc::new(Secrets::new(secrets::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+        }));
         let content = Content::new(content::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
@@ -195,7 +203,7 @@ impl App {
             content: Arc::clone(&content),
             assets: Arc::clone(&assets),
             hosts: Arc::clone(&hosts),
-            secrets: Arc::new(Secrets {}),
+            secrets: Arc::clone(&secrets),
             expose: Arc::clone(&expose),
             settings: config.apply.clone(),
             testing: config.testing.clone(),
@@ -251,6 +259,7 @@ impl App {
                 sites,
                 subdomains,
                 content,
+                secrets,
                 apply,
                 status,
             },
@@ -294,6 +303,7 @@ impl App {
             .merge(rest::router())
             .merge(expose::router())
             .merge(content::router())
+            .merge(secrets::router())
             .merge(apply::router(config.apply.max_body_bytes))
             .merge(subdomains::router())
             .merge(sites::router());

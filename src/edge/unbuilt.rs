@@ -56,7 +56,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("POST", "/projects/v1/admin/*/demote-user", "App-user auth"),
     Unbuilt("*", "/projects/v1/admin/*/publish/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/versions/**", "The apps marketplace"),
-    Unbuilt("*", "/projects/v1/admin/*/secrets/**", "Function secrets"),
     Unbuilt("*", "/storage/v1/**", "Storage"),
     Unbuilt("*", "/wallets/v1/*/label", "Wallet labels"),
     Unbuilt("POST", "/webhooks/stripe", "Stripe"),
