@@ -74,7 +74,7 @@ test("a release with everything goes through apply, and its events tell", async 
     },
     site: { replace: { "index.html": "<h1>whole</h1>", "docs.html": "docs" } },
     functions: { replace: { hello: { source: "export default () => new Response('hello')" } } },
-    routes: { replace: [{ pattern: "/readme", target: { type: "static", file: "docs.html" } }] },
+    routes: { replace: [{ pattern: "/readme", methods: ["GET", "HEAD"], target: { type: "static", file: "docs.html" } }] },
     i18n: { defaultLocale: "en", locales: ["en", "de"] },
   };
   const options = { allowWarnings: true, idempotencyKey: "whole", onEvent: (event) => events.push(event) };
