@@ -233,7 +233,8 @@ fn postgrest() -> PathBuf {
 
 fn start_postgrest(appliance: &Appliance, project: &Project, users: &Users, room: &Path) -> (PostgRest, String) {
     let socket = appliance.data_dir().join("run");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
     let keys = json!({"keys": [users.jwk()]}).to_string().replace('"', "\\\"");
     let file = room.join("postgrest.conf");
     let configuration = format!(
@@ -247,12 +248,8 @@ fn start_postgrest(appliance: &Appliance, project: &Project, users: &Users, room
     );
     fs::write(&file, configuration).expect("the directory is writable");
     let log = fs::File::create(room.join("postgrest.log")).expect("the directory is writable");
-    let child = Command::new(postgrest())
-        .arg(&file)
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .expect("PostgREST starts");
+    let child =
+        Command::new(postgrest()).arg(&file).stdout(Stdio::null()).stderr(log).spawn().expect("PostgREST starts");
     let peer = PostgRest(child);
     let address = format!("127.0.0.1:{port}");
     for _ in 0..200 {

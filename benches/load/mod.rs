@@ -54,9 +54,8 @@ impl Load {
         let started = Instant::now();
         let cpu_before = thread_cpu();
         let end = started + load.duration;
-        let connections: Vec<_> = (0..load.connections)
-            .map(|_| tokio::spawn(Arc::clone(&load).connection(Arc::clone(&turn), end)))
-            .collect();
+        let connections: Vec<_> =
+            (0..load.connections).map(|_| tokio::spawn(Arc::clone(&load).connection(Arc::clone(&turn), end))).collect();
         let mut latencies: Vec<u64> = Vec::new();
         for connection in connections {
             latencies.extend(connection.await.expect("a connection that kept working"));

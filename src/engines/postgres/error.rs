@@ -80,7 +80,9 @@ impl DatabaseError {
         match self {
             Self::Unavailable(_) | Self::Exhausted | Self::Pipeline(PipelineError::Broken(_)) => true,
             Self::Pipeline(PipelineError::Server(report)) => lost_server(&report.sqlstate),
-            Self::Query(error) => error.is_closed() || error.code().is_some_and(|state| lost_server(state.code())) || broken_pipe(error),
+            Self::Query(error) => {
+                error.is_closed() || error.code().is_some_and(|state| lost_server(state.code())) || broken_pipe(error)
+            }
         }
     }
 }

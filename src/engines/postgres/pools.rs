@@ -34,10 +34,7 @@ use tokio::{
 };
 use tokio_postgres::{NoTls, error::SqlState};
 
-use super::{
-    ClusterSettings, DatabaseError, Login, ServerState,
-    pipeline::Pipeline,
-};
+use super::{ClusterSettings, DatabaseError, Login, ServerState, pipeline::Pipeline};
 
 /// Pause before a second attempt when the server has not yet noticed that some of its clients are gone.
 const FULL_SERVER_PAUSE: Duration = Duration::from_millis(20);

@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 use super::settings::ProjectSettings;
 use crate::{
     common::{Slot, ids, sealing::sha256_hex},
-    engines::postgres::{Pipeline, Cluster, Connection, DatabaseError, Login, quote_identifier},
+    engines::postgres::{Cluster, Connection, DatabaseError, Login, Pipeline, quote_identifier},
 };
 
 /// Superuser of the cluster. Never runs user text.

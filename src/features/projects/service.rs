@@ -24,7 +24,7 @@ use crate::{
         rate::{Rate, RateLimiter},
         sealing::MasterKey,
     },
-    engines::postgres::{Pipeline, Cluster, Connection, Database, DatabaseError},
+    engines::postgres::{Cluster, Connection, Database, DatabaseError, Pipeline},
     features::{
         identity::{Identity, KeyRole, ProjectKey},
         orgs::{Orgs, Tier},

@@ -314,9 +314,7 @@ impl Rest {
                 "Timed out acquiring connection from connection pool.",
             )
             .into(),
-            error @ (DatabaseError::Query(_) | DatabaseError::Pipeline(_)) => {
-                RestError::Gateway(ApiError::from(error))
-            }
+            error @ (DatabaseError::Query(_) | DatabaseError::Pipeline(_)) => RestError::Gateway(ApiError::from(error)),
         })
     }
 

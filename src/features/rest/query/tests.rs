@@ -10,7 +10,8 @@ use crate::features::rest::{
     plan::{Plan, PlanSettings, plan},
     request::{ApiRequest, HttpRequest, Target},
     schema_cache::{
-        Column, Function, Link, Parameter, Relation, Relationship, Returns, SchemaCache, TypeShape, UserCode, Volatility,
+        Column, Function, Link, Parameter, Relation, Relationship, Returns, SchemaCache, TypeShape, UserCode,
+        Volatility,
     },
 };
 
