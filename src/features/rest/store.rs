@@ -61,6 +61,27 @@ macro_rules! settings {
 const SETTINGS: &str = settings!("");
 const SETTINGS_WITH_TIMEZONE: &str = settings!(" or set_config('timezone',$13,true) is null");
 
+/// What every transaction needs, for those in which nothing looks at the rest: three quarters of the settings' price.
+const BARE_SETTINGS: &str = concat!(
+    "select where set_config('role',$1,true) is null",
+    " or set_config('transaction_read_only',$2,true) is null",
+    " or set_config('search_path','public, extensions, auth',true) is null",
+    " or set_config('statement_timeout',$3,true) is null",
+);
+
+fn add_job_settings(pipeline: &mut Pipeline, job: &Job) {
+    let settings = &job.settings;
+    if job.tells_of_request || settings.timezone.is_some() {
+        return add_settings(pipeline, settings);
+    }
+    let values = [
+        settings.caller.role.name(),
+        if settings.read_only { "on" } else { "off" },
+        settings.statement_timeout,
+    ];
+    pipeline.add(BARE_SETTINGS, values.into_iter().map(Some));
+}
+
 fn add_settings(pipeline: &mut Pipeline, settings: &TransactionSettings) {
     let caller = settings.caller;
     let values = [
@@ -103,6 +124,8 @@ pub struct Job<'a> {
     pub rolls_back: bool,
     /// Functions of the project may run, and leave something in the session.
     pub leaves_traces: bool,
+    /// Something may look at the settings that tell of the request; else they are not made.
+    pub tells_of_request: bool,
     pub check: &'a (dyn Fn(&Outcome) -> Result<(), NativeError> + Sync),
 }
 
@@ -222,7 +245,7 @@ impl Texts {
 /// One write, one implicit transaction.
 async fn at_once(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Failure> {
     let texts = Texts::of(job);
-    add_settings(pipeline, &job.settings);
+    add_job_settings(pipeline, job);
     texts.add(pipeline, job.query);
     pipeline.sync();
     add_reset(pipeline, job);
@@ -243,7 +266,7 @@ async fn at_once(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Fail
 async fn judged(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Failure> {
     let texts = Texts::of(job);
     add_plain(pipeline, "begin");
-    add_settings(pipeline, &job.settings);
+    add_job_settings(pipeline, job);
     texts.add(pipeline, job.query);
     pipeline.sync();
     pipeline.send().await?;

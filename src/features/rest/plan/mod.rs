@@ -153,10 +153,14 @@ pub struct Level {
 
 impl Level {
     fn runs_user_code(&self) -> bool {
-        let own = self.relation.as_ref().is_none_or(|relation| relation.user_code.on_read);
+        self.any_relation(&|relation| relation.user_code.on_read)
+    }
+
+    fn any_relation(&self, uses: &dyn Fn(&Relation) -> bool) -> bool {
+        let own = self.relation.as_ref().is_none_or(|relation| uses(relation));
         own || self.embeds.iter().any(|embed| {
             // Of a junction only the name is known here.
-            !matches!(embed.join, Join::Columns(_)) || embed.level.runs_user_code()
+            !matches!(embed.join, Join::Columns(_)) || embed.level.any_relation(uses)
         })
     }
 
@@ -236,6 +240,17 @@ impl StatementPlan {
         operation
             || self.read.as_ref().is_some_and(Level::runs_user_code)
             || matches!(self.format.format, BodyFormat::Aggregate { .. })
+    }
+
+    /// Whether anything that runs may look at what the request's settings say of it: claims, headers and the like.
+    pub fn looks_at_request(&self) -> bool {
+        let written = match &self.operation {
+            Operation::Mutate(mutation) => mutation.relation.request_settings.on_write,
+            Operation::Read | Operation::Call(_) => false,
+        };
+        written
+            || self.runs_user_code()
+            || self.read.as_ref().is_some_and(|read| read.any_relation(&|relation| relation.request_settings.on_read))
     }
 }
 

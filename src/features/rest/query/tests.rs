@@ -10,7 +10,7 @@ use crate::features::rest::{
     plan::{Plan, PlanSettings, plan},
     request::{ApiRequest, HttpRequest, Target},
     schema_cache::{
-        Column, Function, Link, Parameter, Relation, Relationship, Returns, SchemaCache, TypeShape, UserCode,
+        Column, Function, Link, Parameter, Relation, Relationship, Returns, SchemaCache, TypeShape, Uses,
         Volatility,
     },
 };
@@ -40,7 +40,8 @@ fn cache() -> SchemaCache {
         insertable: true,
         updatable: true,
         deletable: true,
-        user_code: UserCode::default(),
+        user_code: Uses::default(),
+        request_settings: Uses::default(),
         comment: None,
     };
     let relationship = Relationship {

@@ -54,13 +54,15 @@ pub struct Relation {
     pub updatable: bool,
     pub deletable: bool,
     /// Reading or writing it may run functions of the project.
-    pub user_code: UserCode,
+    pub user_code: Uses,
+    /// Reading or writing it may look at the settings that tell SQL of the request.
+    pub request_settings: Uses,
     pub comment: Option<String>,
 }
 
-/// When a relation runs functions that the project wrote: in policies, views, defaults, triggers and the like.
+/// When a relation uses what its policies, views, defaults, triggers and the like may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-pub struct UserCode {
+pub struct Uses {
     pub on_read: bool,
     pub on_write: bool,
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{TypeShape, UserCode};
+use super::{TypeShape, Uses};
 use crate::engines::postgres::{Pipeline, PipelineError};
 
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,8 @@ pub struct RelationRow {
     pub is_partition: bool,
     /// Bits as `pg_relation_is_updatable` gives them, INSTEAD OF triggers included.
     pub writable: i32,
-    pub user_code: UserCode,
+    pub user_code: Uses,
+    pub request_settings: Uses,
     pub comment: Option<String>,
     pub columns: Vec<ColumnRow>,
 }
@@ -150,9 +151,27 @@ with recursive base_types as (
   from pg_depend d join pg_proc p on p.oid = d.refobjid
   where d.refclassid = 'pg_proc'::regclass
     and p.pronamespace not in (select oid from pg_namespace where nspname in ('pg_catalog', 'auth', 'run402', 'extensions'))
+), calls as (
+  -- Whatever calls a function that is not Postgres' own. Its own are not recorded; their names show in the text.
+  select classid, objid from pg_depend where refclassid = 'pg_proc'::regclass
+), asking as (
+  select o.polrelid as relation, true as on_read, true as on_write from pg_policy o
+    where coalesce(pg_get_expr(o.polqual, o.polrelid), 'true') <> 'true'
+       or coalesce(pg_get_expr(o.polwithcheck, o.polrelid), 'true') <> 'true'
+  union all select o.adrelid, false, true from pg_attrdef o
+    where pg_get_expr(o.adbin, o.adrelid) ~* 'setting|set_config'
+       or exists (select from calls d where d.classid = 'pg_attrdef'::regclass and d.objid = o.oid)
+  union all select o.conrelid, false, true from pg_constraint o
+    where o.contype = 'c' and (pg_get_constraintdef(o.oid) ~* 'setting|set_config'
+       or exists (select from calls d where d.classid = 'pg_constraint'::regclass and d.objid = o.oid))
 ), coded as (
   select o.polrelid as relation, true as on_read, true as on_write from pg_policy o
     join foreign_functions f on f.classid = 'pg_policy'::regclass and f.objid = o.oid
+  -- Postgres' own way to leave something behind.
+  union all select o.polrelid, true, true from pg_policy o
+    where concat(pg_get_expr(o.polqual, o.polrelid), pg_get_expr(o.polwithcheck, o.polrelid)) ~* 'set_config|advisory'
+  union all select o.adrelid, false, true from pg_attrdef o
+    where pg_get_expr(o.adbin, o.adrelid) ~* 'set_config|advisory'
   union all select o.adrelid, false, true from pg_attrdef o
     join foreign_functions f on f.classid = 'pg_attrdef'::regclass and f.objid = o.oid
   union all select o.conrelid, false, true from pg_constraint o
@@ -181,6 +200,9 @@ select json_build_object(
         'on_read', c.relkind <> 'r' or c.relhassubclass or exists (select from coded u where u.relation = c.oid and u.on_read),
         'on_write', c.relkind <> 'r' or c.relhassubclass or c.relhasrules
                     or exists (select from coded u where u.relation = c.oid and u.on_write)),
+      'request_settings', json_build_object(
+        'on_read', exists (select from asking u where u.relation = c.oid and u.on_read),
+        'on_write', exists (select from asking u where u.relation = c.oid and u.on_write)),
       'comment', obj_description(c.oid, 'pg_class'),
       'columns', coalesce(columns.list, '[]')))
     from pg_class c left join columns on columns.attrelid = c.oid
