@@ -17,6 +17,7 @@ use crate::{
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
     },
     features::{
+        assets::{self, Assets},
         billing::{self, Billing},
         content::{self, Content},
         expose::{self, Expose},
@@ -61,6 +62,7 @@ pub struct App {
     rest: Arc<Rest>,
     expose: Arc<Expose>,
     content: Arc<Content>,
+    assets: Arc<Assets>,
     status: Arc<Status>,
 }
 
@@ -175,6 +177,16 @@ impl App {
             public_url: public_url.clone(),
             settings: config.content.clone(),
         });
+        let assets = Arc::new(Assets::new(assets::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            hosts: Arc::clone(&hosts),
+            settings: config.assets.clone(),
+        }));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "rest", "blob"],
@@ -204,6 +216,7 @@ impl App {
                 rest,
                 expose,
                 content,
+                assets,
                 status,
             },
             engines,
@@ -233,7 +246,8 @@ impl App {
             .merge(sql::router())
             .merge(rest::router())
             .merge(expose::router())
-            .merge(content::router());
+            .merge(content::router())
+            .merge(assets::router());
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }
 

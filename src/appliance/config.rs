@@ -26,6 +26,7 @@ use crate::{
     edge::{HttpSettings, LogSettings},
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
+        assets::AssetSettings,
         billing::PriceSettings,
         content::ContentSettings,
         hosts::SubdomainSettings,
@@ -80,6 +81,7 @@ pub struct Config {
     pub sql: SqlSettings,
     pub rest: RestSettings,
     pub content: ContentSettings,
+    pub assets: AssetSettings,
     pub subdomains: SubdomainSettings,
 }
 
@@ -111,6 +113,7 @@ impl Default for Config {
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
             content: ContentSettings::default(),
+            assets: AssetSettings::default(),
             subdomains: SubdomainSettings::default(),
         }
     }

@@ -42,6 +42,7 @@ faucet.cooldown_seconds), then --set and the options above; later ones win, unkn
   rate_limits.enabled, .project_per_second                   [true, 100]
   sql.timeout_seconds, .max_rows, .max_result_bytes          [60, 10000, 16777216]
   rest.statement_timeout_seconds, .max_rows, .max_body_bytes, ...
+  assets.max_put_bytes, .concurrent_encodes, .queued_encodes, .encode_seconds
   content.max_object_bytes, .single_max_bytes, .part_bytes, .plan_seconds, .url_seconds, .grace_seconds, ...
   http.body_bytes, .request_seconds, .header_seconds, .connections
   subdomains.hold_days              how long a deleted project's names are held for its owner [14]
