@@ -11,12 +11,13 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{BootError, config::Config, data_dir::DataDir};
 use crate::{
     common::{Clock, sealing::MasterKey},
-    edge::{self, Metrics},
+    edge::{self, Front, Metrics},
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
     },
     features::{
+        apply::{self, Apply},
         assets::{self, Assets},
         billing::{self, Billing},
         content::{self, Content},
@@ -28,6 +29,8 @@ use crate::{
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
+        secrets::{self, Secrets},
+        sites::{self, NoFunctions, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -40,6 +43,8 @@ const CONTROL_DATABASE: &str = "run402";
 const PLATFORM_ROLE: &str = "postgres";
 /// How often the lease sweeper looks.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// How long a stop waits for deploys under way.
+const DEPLOY_GRACE: Duration = Duration::from_secs(2);
 
 mod control_migrations {
     refinery::embed_migrations!("migrations/control");
@@ -61,8 +66,11 @@ pub struct App {
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
+    sites: Arc<Sites>,
     content: Arc<Content>,
     assets: Arc<Assets>,
+    secrets: Arc<Secrets>,
+    apply: Arc<Apply>,
     status: Arc<Status>,
 }
 
@@ -164,6 +172,13 @@ impl App {
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let secrets = Arc::new(Secrets::new(secrets::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+        }));
         let content = Content::new(content::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
@@ -186,6 +201,33 @@ impl App {
             content: Arc::clone(&content),
             hosts: Arc::clone(&hosts),
             settings: config.assets.clone(),
+        }));
+        let apply = Arc::new(Apply::new(apply::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            assets: Arc::clone(&assets),
+            hosts: Arc::clone(&hosts),
+            secrets: Arc::clone(&secrets),
+            expose: Arc::clone(&expose),
+            settings: config.apply.clone(),
+            testing: config.testing.clone(),
+        }));
+        // Before anything is served: deploys that a crash interrupted are finished or given up.
+        apply.start().await.map_err(refuse)?;
+        let sites = Arc::new(Sites::new(sites::Dependencies {
+            hosts: Arc::clone(&hosts),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            assets: Arc::clone(&assets),
+            releases: apply.releases(),
+            functions: Arc::new(NoFunctions),
+            store: Arc::clone(&engines.blobs) as _,
+            settings: config.sites.clone(),
         }));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
@@ -215,8 +257,11 @@ impl App {
                 sql,
                 rest,
                 expose,
+                sites,
                 content,
                 assets,
+                secrets,
+                apply,
                 status,
             },
             engines,
@@ -232,10 +277,22 @@ impl App {
 
     /// Ends the services' own work and writes what must reach the database before it stops.
     pub async fn stop(self) {
+        if time::timeout(DEPLOY_GRACE, self.apply.stop()).await.is_err() {
+            tracing::info!("a deploy was cut off; it is settled at the next start");
+        }
         self.projects.stop().await;
     }
 
-    pub fn router(&self, config: &Config) -> Router {
+    /// Everything behind the listener.
+    pub fn front(&self, config: &Config) -> Arc<Front> {
+        let metrics = Arc::new(Metrics::new());
+        let api = self.router(config, Arc::clone(&metrics));
+        let timeout = Duration::from_secs(config.http.request_seconds);
+        let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
+        Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
+    }
+
+    fn router(&self, config: &Config, metrics: Arc<Metrics>) -> Router {
         let api = OpenApiRouter::new()
             .merge(status::router())
             .merge(orgs::router())
@@ -247,8 +304,11 @@ impl App {
             .merge(rest::router())
             .merge(expose::router())
             .merge(content::router())
-            .merge(assets::router());
-        edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
+            .merge(assets::router())
+            .merge(secrets::router())
+            .merge(apply::router(config.apply.max_body_bytes))
+            .merge(sites::router());
+        edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
     }
 
     /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired

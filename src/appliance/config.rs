@@ -26,6 +26,7 @@ use crate::{
     edge::{HttpSettings, LogSettings},
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
+        apply::{ApplySettings, TestingSettings},
         assets::AssetSettings,
         billing::PriceSettings,
         content::ContentSettings,
@@ -34,6 +35,7 @@ use crate::{
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
         projects::{LimitSettings, ProjectSettings, RateSettings},
         rest::RestSettings,
+        sites::SiteSettings,
         sql::SqlSettings,
         status::OperatorSettings,
         tiers::TierSettings,
@@ -82,7 +84,11 @@ pub struct Config {
     pub rest: RestSettings,
     pub content: ContentSettings,
     pub assets: AssetSettings,
+    pub apply: ApplySettings,
+    /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
+    pub testing: TestingSettings,
     pub subdomains: SubdomainSettings,
+    pub sites: SiteSettings,
 }
 
 impl Default for Config {
@@ -114,7 +120,10 @@ impl Default for Config {
             rest: RestSettings::default(),
             content: ContentSettings::default(),
             assets: AssetSettings::default(),
+            apply: ApplySettings::default(),
+            testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),
+            sites: SiteSettings::default(),
         }
     }
 }

@@ -73,7 +73,7 @@ pub(super) async fn around(State(around): State<Around>, mut request: Request, n
 
 /// The right-most address of `X-Forwarded-For` that is not a trusted proxy, when a trusted proxy sent it;
 /// otherwise the peer.
-fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
+pub(super) fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     if !trusted.contains(&peer) {
         return peer;
     }

@@ -19,7 +19,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/admin/v1/principals/**", "Principal administration"),
     Unbuilt("*", "/agent/v1/**", "Operator and agent accounts"),
     Unbuilt("*", "/ai/v1/**", "AI services"),
-    Unbuilt("*", "/apply/v1/**", "Deploys"),
     Unbuilt("*", "/apps/v1/**", "The apps marketplace"),
     Unbuilt("*", "/archives/v1/**", "Project archives"),
     Unbuilt("*", "/auth/v1/**", "App-user auth"),
@@ -56,7 +55,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("POST", "/projects/v1/admin/*/demote-user", "App-user auth"),
     Unbuilt("*", "/projects/v1/admin/*/publish/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/versions/**", "The apps marketplace"),
-    Unbuilt("*", "/projects/v1/admin/*/secrets/**", "Function secrets"),
     Unbuilt("*", "/subdomains/v1/**", "Subdomains"),
     Unbuilt("*", "/wallets/v1/*/label", "Wallet labels"),
     Unbuilt("POST", "/webhooks/stripe", "Stripe"),
@@ -93,8 +91,7 @@ mod tests {
     #[test]
     fn known_routes_are_told_from_unknown_ones() {
         let cases = [
-            (Method::POST, "/apply/v1/plans", Some("Deploys")),
-            (Method::GET, "/apply/v1", Some("Deploys")),
+            (Method::POST, "/apply/v1/plans", None),
             (Method::GET, "/apply/v2", None),
             (Method::POST, "/generate-image/v1", Some("Image generation")),
             (Method::GET, "/generate-image/v1", None),

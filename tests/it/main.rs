@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apply;
+mod apply_crash;
+mod assets;
 mod billing;
 mod boot;
 mod clients;
@@ -17,5 +20,6 @@ mod payments;
 mod projects;
 mod rest;
 mod service;
+mod sites;
 mod sql;
 mod tiers;

@@ -207,6 +207,11 @@ impl Projects {
         self.registry.find(id).map(|live| live.project)
     }
 
+    /// Whether a live project is archived; `None` for one that is not live. From memory.
+    pub fn is_archived(&self, id: &ProjectId) -> Option<bool> {
+        self.registry.snapshot().projects.get(id).map(|live| live.project.archived)
+    }
+
     /// The live project a key belongs to. No query.
     ///
     /// # Errors
