@@ -91,6 +91,7 @@ fn url_holder() -> Holder {
 
 impl Assets {
     pub fn new(parts: Dependencies) -> Self {
+        tracing::info!("HEIC images are refused: this build has no decoder for them");
         Self {
             signer: Signer::new(&parts.master_key),
             encodes: Arc::new(Semaphore::new(parts.settings.concurrent_encodes.clamp(1, 64) as usize)),

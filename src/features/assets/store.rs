@@ -242,7 +242,7 @@ pub(super) async fn unneeded(
                  select s as sha256 from unnest($2::bytea[]) s
                  union
                  select v.sha256 from asset_variants v where v.project_id = $1 and v.source = any($2)
-             ) candidates c
+             ) c
              where not exists (select from assets a where a.project_id = $1 and a.sha256 = c.sha256)
                and not exists (select from asset_variants v join assets a on a.project_id = $1 and a.sha256 = v.source
                                where v.project_id = $1 and v.sha256 = c.sha256)",
