@@ -421,7 +421,7 @@ async fn bytes_that_are_no_image_are_refused_and_not_stored() {
 async fn quota_and_lifecycle_guard_puts() {
     let box_ = Appliance::plan().set("limits.storage_mb", "10").boot();
     let project = box_.api().provision().await;
-    let megabytes = vec![b'x'; 5 * 1024 * 1024];
+    let megabytes = vec![b'x'; 11 * 1024 * 1024];
     put_call(&project, "big", "text/plain", &megabytes).send().await.refused(403, "QUOTA_EXCEEDED");
     put(&project, "small", b"ok").await;
 }
