@@ -135,6 +135,16 @@ fn the_sdk_and_the_functions_package_use_the_data_api() {
 }
 
 #[test]
+fn the_sdk_keeps_secrets() {
+    run("secrets.test.mjs");
+}
+
+#[test]
+fn the_sdk_deploys_plans_resumes_and_promotes() {
+    run("apply.test.mjs");
+}
+
+#[test]
 fn the_lockfile_names_no_registry() {
     let lockfile = fs::read_to_string(sources().join("package-lock.json")).expect("the lockfile");
     assert!(!lockfile.contains("\"resolved\""), "write it with omit-lockfile-registry-resolved");

@@ -5,6 +5,7 @@ mod support;
 
 mod apply;
 mod apply_crash;
+mod apply_spec;
 mod billing;
 mod boot;
 mod clients;
@@ -18,6 +19,7 @@ mod isolation;
 mod payments;
 mod projects;
 mod rest;
+mod secrets;
 mod service;
 mod sites;
 mod sql;
