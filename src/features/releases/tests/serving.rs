@@ -4,10 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{file, files, function_to, on, refusal, release, rich, spec, try_on};
-use crate::{
-    engines::blobs::Sha256Digest,
-    features::releases::{lookup::static_file, routes, *},
-};
+use crate::features::releases::{lookup::static_file, routes, *};
 
 fn paths(state: &ReleaseState) -> Vec<String> {
     state.manifest.iter().flat_map(|manifest| manifest.files.keys().cloned()).collect()
