@@ -1,9 +1,7 @@
-// Deploys with the unmodified SDK: `project(id).apply` with its parts and reads, `_applyEngine`, `sites.deployDir`.
+// The parts and reads of `project(id).apply` and of `_applyEngine`: plan, upload, commit, start, resume, inventories,
+// diff, resolve, promote.
 
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { before, test } from "node:test";
 import { failure, subscriber, wire } from "./harness.mjs";
 
@@ -172,35 +170,6 @@ test("refusals of the server keep their code and place", async () => {
   assert.equal(changed.code, "MIGRATION_CHECKSUM_MISMATCH");
   const broken = await failure(p.apply({ database: { migrations: [{ id: "002", sql: "create table broken (" }] } }));
   assert.deepEqual([broken.code, broken.rolledBack ?? broken.body?.rolled_back], ["MIGRATION_FAILED", true]);
-});
-
-test("two applies at once make a chain: the later one plans again by itself", async () => {
-  const retries = [];
-  const onEvent = (event) => event.type === "deploy.retry" && retries.push(event);
-  const [a, b] = await Promise.all([
-    p.apply({ site: { patch: { put: { "a.txt": "a" } } } }, { onEvent }),
-    p.apply({ site: { patch: { put: { "b.txt": "b" } } } }, { onEvent }),
-  ]);
-  assert.notEqual(a.release_id, b.release_id);
-  const paths = (await p.apply.getActiveRelease()).site.paths.map(({ path }) => path);
-  assert.ok(paths.includes("a.txt") && paths.includes("b.txt"), paths.join());
-  const pinned = await failure(p.apply({ base: { release_id: a.release_id === (await p.apply.getActiveRelease()).release_id ? b.release_id : a.release_id }, site: { patch: { put: { "c.txt": "c" } } } }));
-  assert.deepEqual([pinned.code, pinned.body.safe_to_retry], ["BASE_RELEASE_CONFLICT", false]);
-});
-
-test("a directory is deployed, and again without a byte", async () => {
-  const { project_id } = await r.projects.provision({ name: "directory" });
-  const dir = await mkdtemp(join(tmpdir(), "r402-site-"));
-  await mkdir(join(dir, "assets"));
-  await writeFile(join(dir, "index.html"), "<h1>from a directory</h1>");
-  await writeFile(join(dir, "assets", "empty.txt"), "");
-  await writeFile(join(dir, "assets", "app.js"), `console.log(${JSON.stringify("x".repeat(5000))})`);
-  const one = await r.sites.deployDir({ project: project_id, dir });
-  assert.match(one.deployment_id, /^dpl_/);
-  assert.equal(one.bytes_uploaded, one.bytes_total);
-  assert.deepEqual(await text(one.url), [200, "<h1>from a directory</h1>"]);
-  const two = await r.sites.deployDir({ project: project_id, dir });
-  assert.deepEqual([two.deployment_id, two.bytes_uploaded, two.bytes_total], [one.deployment_id, 0, one.bytes_total]);
 });
 
 test("a spec too large for one request travels as content", async () => {

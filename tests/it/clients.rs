@@ -146,7 +146,12 @@ fn the_sdk_keeps_secrets() {
 }
 
 #[test]
-fn the_sdk_deploys_plans_resumes_and_promotes() {
+fn the_sdk_deploys_sites_and_whole_releases() {
+    run("deploy.test.mjs");
+}
+
+#[test]
+fn every_part_and_read_of_an_apply_answers_the_sdk() {
     run("apply.test.mjs");
 }
 
