@@ -146,6 +146,21 @@ fn the_sdk_keeps_assets() {
 }
 
 #[test]
+fn the_sdk_keeps_secrets() {
+    run("secrets.test.mjs");
+}
+
+#[test]
+fn the_sdk_deploys_sites_and_whole_releases() {
+    run("deploy.test.mjs");
+}
+
+#[test]
+fn every_part_and_read_of_an_apply_answers_the_sdk() {
+    run("apply.test.mjs");
+}
+
+#[test]
 fn the_lockfile_names_no_registry() {
     let lockfile = fs::read_to_string(sources().join("package-lock.json")).expect("the lockfile");
     assert!(!lockfile.contains("\"resolved\""), "write it with omit-lockfile-registry-resolved");

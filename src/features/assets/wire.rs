@@ -13,6 +13,9 @@ use crate::features::hosts::ProjectUrls;
 /// Schema of the image fields.
 const ASSET_SCHEMA: &str = "v1.54";
 
+/// Which of a project's hosts a URL names.
+type Host = fn(&ProjectUrls) -> &str;
+
 /// The AssetRef of a put: final URLs, and the image fields as far as the image is known.
 pub(super) fn asset_ref(
     put: &AssetPut,
@@ -21,11 +24,10 @@ pub(super) fn asset_ref(
     urls: Option<&ProjectUrls>,
 ) -> Value {
     let public = urls.filter(|_| put.visibility == Visibility::Public);
-    let on = |host: fn(&ProjectUrls) -> &str, path: &str| -> Value {
+    let on = |host: Host, path: &str| -> Value {
         public.map_or(Value::Null, |urls| json!(format!("{}/_blob/{}", host(urls), encode_path(path))))
     };
-    let (preferred, own): (fn(&ProjectUrls) -> &str, fn(&ProjectUrls) -> &str) =
-        (ProjectUrls::preferred, |urls| &urls.public);
+    let (preferred, own): (Host, Host) = (ProjectUrls::preferred, |urls| &urls.public);
     let immutable = |host| immutable_path.map_or(Value::Null, |path| on(host, path));
     let digest64 = STANDARD.encode(put.sha256.as_bytes());
     let mut fields = Map::new();
