@@ -19,15 +19,17 @@ use crate::{
     features::{
         billing::{self, Billing},
         expose::{self, Expose},
+        hosts::{HostNames, Hosts},
         idempotency::Idempotency,
         identity::{Identity, IdentitySettings, admin},
         orgs::{self, Orgs},
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
-        rest::{self, NoUserKeys, Rest},
+        rest::{self, Rest},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
+        user_keys::UserKeys,
     },
 };
 
@@ -50,8 +52,10 @@ pub struct App {
     payments: Arc<Payments>,
     tiers: Arc<Tiers>,
     inventory: Arc<dyn ProjectInventory>,
+    hosts: Arc<Hosts>,
     projects: Arc<Projects>,
     idempotency: Arc<Idempotency>,
+    user_keys: Arc<UserKeys>,
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
@@ -123,6 +127,9 @@ impl App {
         let payments = Arc::new(payments.map_err(refuse)?);
         let tiers =
             Arc::new(Tiers::new(database.clone(), clock.clone(), Arc::clone(&orgs), Arc::clone(&payments), catalogue));
+        let hosts =
+            Hosts::new(database.clone(), clock.clone(), host_names(config, public_url), config.subdomains.clone());
+        let hosts = Arc::new(hosts);
         let projects = Arc::new(Projects::new(projects::Dependencies {
             control: database.clone(),
             cluster: engines.cluster.clone(),
@@ -132,18 +139,22 @@ impl App {
             orgs: Arc::clone(&orgs),
             payments: Arc::clone(&payments),
             tiers: Arc::clone(&tiers),
+            hosts: Arc::clone(&hosts),
             data_dir: data_dir.path().to_owned(),
             settings: ProjectSettings { free: config.billing.free || config.projects.free, ..config.projects.clone() },
             rates: config.rate_limits.clone(),
             limits: config.limits.clone(),
         }));
         projects.start().await.map_err(refuse)?;
+        hosts.start().await.map_err(refuse)?;
         let idempotency = Arc::new(Idempotency::new(database.clone(), master.clone(), clock.clone()));
         let sql = Arc::new(Sql::new(Arc::clone(&projects), config.sql.clone()));
+        let user_keys = UserKeys::start(database.clone(), master.clone(), clock.clone()).await.map_err(refuse)?;
+        let user_keys = Arc::new(user_keys);
         let rest = Arc::new(Rest::new(rest::Dependencies {
             identity: Arc::clone(&identity),
             projects: Arc::clone(&projects),
-            user_keys: Arc::new(NoUserKeys),
+            user_keys: Arc::clone(&user_keys) as _,
             clock: clock.clone(),
             public_url: public_url.clone(),
             settings: config.rest.clone(),
@@ -170,8 +181,10 @@ impl App {
                 payments,
                 tiers,
                 inventory,
+                hosts,
                 projects,
                 idempotency,
+                user_keys,
                 sql,
                 rest,
                 expose,
@@ -206,7 +219,8 @@ impl App {
         edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
     }
 
-    /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5) and old idempotency keys. What fails is
+    /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired
+    /// user keys. What fails is
     /// tried again with the next round.
     async fn sweep_forever(self, stop: CancellationToken) {
         let mut rounds = time::interval(SWEEP_EVERY);
@@ -219,6 +233,9 @@ impl App {
                 tracing::warn!(%error, "cannot forget old idempotency keys yet");
             }
             self.payments.shrink();
+            if let Err(error) = self.user_keys.sweep().await {
+                tracing::warn!(%error, "cannot forget retired user keys yet");
+            }
             if let Err(error) = self.sweep_leases().await {
                 tracing::warn!(%error, "the lease sweep failed");
             }
@@ -253,6 +270,15 @@ fn identity_settings(config: &Config, admin_key: &str, public_url: &Url) -> Iden
         admin_wallets: config.admin.wallets.clone(),
         admin_key_hash: config.admin.key_hash.clone().unwrap_or_else(|| admin::hash_key(admin_key)),
         rate_limits: config.rate_limits.enabled,
+    }
+}
+
+fn host_names(config: &Config, public_url: &Url) -> HostNames {
+    HostNames {
+        base: config.domain.clone(),
+        public_url: public_url.clone(),
+        // Names that signatures may name are names the API is reached by.
+        api_hosts: config.siwx_accept_domains.clone(),
     }
 }
 

@@ -43,6 +43,7 @@ faucet.cooldown_seconds), then --set and the options above; later ones win, unkn
   sql.timeout_seconds, .max_rows, .max_result_bytes          [60, 10000, 16777216]
   rest.statement_timeout_seconds, .max_rows, .max_body_bytes, ...
   http.body_bytes, .request_seconds, .header_seconds, .connections
+  subdomains.hold_days              how long a deleted project's names are held for its owner [14]
   postgres.shared_buffers_mb, .max_connections, .pool_budget, .install_dir, ...
   blobs.cache_mb, .chunk_bytes
   operator.name, .contact, .legal_name                       shown at /status

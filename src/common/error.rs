@@ -206,6 +206,13 @@ impl ApiError {
         .detail("feature", feature)
     }
 
+    /// The same error under a code of its own.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.0.code = code.into();
+        self
+    }
+
     #[must_use]
     pub fn category(mut self, category: Category) -> Self {
         self.0.category = category;
