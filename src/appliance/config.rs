@@ -26,6 +26,7 @@ use crate::{
     edge::{HttpSettings, LogSettings},
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
+        auth::AuthSettings,
         billing::PriceSettings,
         hosts::SubdomainSettings,
         orgs::LeaseSettings,
@@ -78,6 +79,7 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub auth: AuthSettings,
     pub subdomains: SubdomainSettings,
 }
 
@@ -108,6 +110,7 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            auth: AuthSettings::default(),
             subdomains: SubdomainSettings::default(),
         }
     }

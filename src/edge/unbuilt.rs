@@ -53,8 +53,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/projects/v1/*/secrets-rotation/**", "Secret rotation"),
     Unbuilt("*", "/projects/v1/*/transfers/**", "Transfers"),
     Unbuilt("*", "/projects/v1/admin/*/functions/**", "Functions"),
-    Unbuilt("POST", "/projects/v1/admin/*/promote-user", "App-user auth"),
-    Unbuilt("POST", "/projects/v1/admin/*/demote-user", "App-user auth"),
     Unbuilt("*", "/projects/v1/admin/*/publish/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/versions/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/secrets/**", "Function secrets"),

@@ -87,6 +87,16 @@ impl Auth {
         if matches!(proven, Proven::Service) { Ok(project) } else { Err(AuthError::ServiceKeyRequired.into()) }
     }
 
+    /// `/internal/v1` routes of function workers: the service key, and 401 for everything else (06 §9.2). Not counted
+    /// as a call.
+    ///
+    /// # Errors
+    /// 401, 403 `PROJECT_ARCHIVED`.
+    pub(super) fn worker_caller(&self, headers: &HeaderMap) -> ApiResult<Arc<Project>> {
+        let key = self.identity.project_key(headers)?.filter(|key| key.role == KeyRole::Service);
+        self.projects.serving(&key.ok_or(AuthError::BadCredential)?)
+    }
+
     /// `user` routes (06 §3.3).
     ///
     /// # Errors

@@ -111,9 +111,7 @@ impl Limits {
 
     /// Gives one back: what was taken in advance turned out well.
     pub fn give_back(&self, rule: Rule, parts: &[&str]) {
-        if let Some(window) =
-            self.windows.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&key(rule, parts))
-        {
+        if let Some(window) = self.windows.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&key(rule, parts)) {
             window.taken = window.taken.saturating_sub(1);
         }
     }

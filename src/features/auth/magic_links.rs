@@ -110,11 +110,8 @@ impl Auth {
         };
         store::links::insert(tx, &project.id, &secret::digest(&token), &link, now).await?;
         let url = with_query(request.redirect_url.clone(), "token", &token);
-        let occasion = if request.intent == "invite" {
-            mail::Occasion::Invite(&url)
-        } else {
-            mail::Occasion::SignIn(&url)
-        };
+        let occasion =
+            if request.intent == "invite" { mail::Occasion::Invite(&url) } else { mail::Occasion::SignIn(&url) };
         self.send_mail(tx, &project.id, email, request.locale, &occasion, suppressed).await
     }
 
@@ -179,11 +176,8 @@ impl Auth {
                 (made.ok_or(AuthError::MagicLinkInvalid)?, true)
             }
         };
-        let user = if user.email_verified_at.is_none() {
-            store::users::verify_email(tx, user.id, None, None, now).await?
-        } else {
-            user
-        };
+        let user =
+            if user.email_verified_at.is_none() { store::users::verify_email(tx, user.id, now).await? } else { user };
         let view = MagicLinkView {
             intent: link.intent,
             client_state: link.client_state,

@@ -8,6 +8,8 @@
 //! | [`caller`] | from the two headers to a project and a privilege |
 //! | [`accounts`], [`passwords`] | sign-up, sign-in, argon2id |
 //! | [`tokens`] | sessions, access tokens, rotation of refresh tokens |
+//! | [`passkeys`] | WebAuthn |
+//! | [`google`] | sign-in with Google |
 //! | [`magic_links`], [`mail`] | links by mail, and the mail |
 //! | [`administration`] | what the service key does |
 //! | [`redirects`] | where an app may be sent back to |
@@ -29,9 +31,11 @@ mod administration;
 mod caller;
 mod email;
 mod error;
+mod google;
 mod limits;
 mod magic_links;
 mod mail;
+mod passkeys;
 mod passwords;
 mod redirects;
 mod routes;
@@ -42,6 +46,7 @@ mod tokens;
 mod types;
 
 pub use error::AuthError;
+pub use google::GoogleSettings;
 pub use mail::{CaptureMailer, Mailer, Outgoing};
 pub use routes::router;
 pub use service::{Auth, AuthSettings, Dependencies};

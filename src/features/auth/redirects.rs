@@ -181,10 +181,9 @@ mod tests {
 
     #[test]
     fn the_token_joins_the_query() {
-        for (given, expected) in [
-            ("https://a.b/c", "https://a.b/c?token=t"),
-            ("https://a.b/c?x=1#y", "https://a.b/c?x=1&token=t#y"),
-        ] {
+        for (given, expected) in
+            [("https://a.b/c", "https://a.b/c?token=t"), ("https://a.b/c?x=1#y", "https://a.b/c?x=1&token=t#y")]
+        {
             assert_eq!(with_query(plain_url(given).unwrap(), "token", "t").as_str(), expected);
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
+    google::{GoogleSettings, Provider},
     limits::Limits,
     mail::Mailer,
     passwords::{PasswordSettings, Passwords},
@@ -22,6 +23,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthSettings {
+    pub google: GoogleSettings,
     pub passwords: PasswordSettings,
     /// Multiplies every rate limit of this feature, for development.
     pub limit_factor: u32,
@@ -34,6 +36,7 @@ pub struct AuthSettings {
 impl Default for AuthSettings {
     fn default() -> Self {
         Self {
+            google: GoogleSettings::default(),
             passwords: PasswordSettings::default(),
             limit_factor: 1,
             magic_links_per_hour: None,
@@ -74,6 +77,7 @@ pub struct Auth {
     pub(super) settings: AuthSettings,
     pub(super) passwords: Passwords,
     pub(super) limits: Limits,
+    pub(super) google: Option<Provider>,
     /// Keys digests of addresses and cookie secrets: a dump of the database alone proves nothing.
     pub(super) pepper: [u8; 32],
 }
@@ -85,6 +89,7 @@ impl Auth {
         Ok(Self {
             passwords: Passwords::new(&parts.settings.passwords)?,
             limits: Limits::new(parts.rate_limits, parts.settings.limit_factor, parts.clock.clone()),
+            google: Provider::new(&parts.settings.google),
             pepper: *parts.master_key.derive("app-user sessions"),
             control: parts.control,
             clock: parts.clock,
@@ -118,6 +123,8 @@ impl Auth {
         store::sessions::sweep(&**connection, before).await?;
         store::links::sweep(&**connection, before).await?;
         store::mail::sweep(&**connection, before).await?;
+        store::oauth::sweep(&**connection, self.clock.now()).await?;
+        store::passkeys::sweep(&**connection, self.clock.now()).await?;
         Ok(())
     }
 }

@@ -241,3 +241,56 @@ impl PoolSettings {
         if user.is_admin && !downgraded { ("project_admin", false) } else { ("authenticated", downgraded) }
     }
 }
+
+/// A stored passkey.
+#[derive(Clone, Debug)]
+pub(super) struct Passkey {
+    pub id: Uuid,
+    pub user: Uuid,
+    pub credential_id: Vec<u8>,
+    pub rp_id: String,
+    pub created_origin: String,
+    pub last_used_origin: Option<String>,
+    pub transports: Vec<String>,
+    pub label: Option<String>,
+    pub static_state: Vec<u8>,
+    pub dynamic_state: Vec<u8>,
+    pub device_type: Option<String>,
+    pub backed_up: Option<bool>,
+    pub created_at: Timestamp,
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// A passkey as its user sees it (06 §8.3).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PasskeyView {
+    id: Uuid,
+    rp_id: String,
+    created_origin: String,
+    last_used_origin: Option<String>,
+    transports: Vec<String>,
+    label: Option<String>,
+    credential_device_type: Option<String>,
+    credential_backed_up: Option<bool>,
+    #[schema(value_type = String)]
+    created_at: Timestamp,
+    #[schema(value_type = Option<String>)]
+    last_used_at: Option<Timestamp>,
+}
+
+impl From<Passkey> for PasskeyView {
+    fn from(passkey: Passkey) -> Self {
+        Self {
+            id: passkey.id,
+            rp_id: passkey.rp_id,
+            created_origin: passkey.created_origin,
+            last_used_origin: passkey.last_used_origin,
+            transports: passkey.transports,
+            label: passkey.label,
+            credential_device_type: passkey.device_type,
+            credential_backed_up: passkey.backed_up,
+            created_at: passkey.created_at,
+            last_used_at: passkey.last_used_at,
+        }
+    }
+}

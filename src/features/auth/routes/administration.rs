@@ -125,11 +125,7 @@ async fn list(
     params(("id" = String, Path)),
     responses((status = 200, description = "`{status: \"deleted\", id}`"), (status = 404)),
 )]
-async fn delete(
-    State(auth): State<Arc<Auth>>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> ApiResult<Json<Value>> {
+async fn delete(State(auth): State<Arc<Auth>>, headers: HeaderMap, Path(id): Path<String>) -> ApiResult<Json<Value>> {
     let project = auth.service_caller(&headers, false)?;
     let id = Uuid::try_parse(&id).map_err(|_| AuthError::UserNotFound)?;
     auth.delete_user(&project, id).await?;

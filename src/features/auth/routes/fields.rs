@@ -24,7 +24,8 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         let is_form = content_type.is_some_and(|value| value.trim().starts_with("application/x-www-form-urlencoded"));
         let body = read_body(request, state).await?;
         if is_form {
-            let pairs = url::form_urlencoded::parse(&body).map(|(key, value)| (key.into(), Value::from(value.as_ref())));
+            let pairs =
+                url::form_urlencoded::parse(&body).map(|(key, value)| (key.into(), Value::from(value.as_ref())));
             return Ok(Self(pairs.collect()));
         }
         if body.iter().all(u8::is_ascii_whitespace) {

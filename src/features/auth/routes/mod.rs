@@ -2,7 +2,10 @@
 
 mod administration;
 mod fields;
+mod internal;
+mod oauth;
 mod operator;
+mod passkeys;
 mod user;
 
 use std::sync::Arc;
@@ -37,7 +40,10 @@ where
     OpenApiRouter::new()
         .merge(user::router())
         .merge(administration::router())
+        .merge(oauth::router())
         .merge(operator::router())
+        .merge(passkeys::router())
+        .merge(internal::router())
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 

@@ -51,7 +51,7 @@ struct MailQuery {
     responses((status = 200, description = "`{messages, has_more, next_cursor}`"), (status = 403, description = "`ADMIN_REQUIRED`")),
 )]
 async fn captured_mail(
-    RequireAdmin(_): RequireAdmin,
+    _admin: RequireAdmin,
     State(auth): State<Arc<Auth>>,
     Query(query): Query<MailQuery>,
 ) -> ApiResult<Json<Value>> {

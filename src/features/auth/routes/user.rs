@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{FromRef, Query, State},
-    http::{HeaderMap, StatusCode, header::ACCEPT_LANGUAGE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT_LANGUAGE, ORIGIN},
+    },
     response::Response,
 };
 use serde::{Deserialize, Serialize};
@@ -24,6 +27,7 @@ use crate::{
             error::AuthError,
             magic_links::{self, LinkRequest},
             mail::Locale,
+            passkeys::{RelyingParty, usable_party},
             service::Auth,
             store,
             types::{IdentityView, SessionResult},
@@ -126,6 +130,10 @@ async fn token(
         "password" => auth.password_grant(project, fields.text("email")?, fields.text("password")?, &client).await?,
         "refresh_token" => auth.refresh(project, fields.text("refresh_token")?, &client).await?,
         "magic_link" => auth.magic_link_grant(project, fields.text("token")?, &client).await?,
+        "authorization_code" => {
+            let verifier = fields.optional_text("code_verifier")?;
+            auth.code_grant(project, fields.text("code")?, verifier, &client).await?
+        }
         _ => return Err(AuthError::UnsupportedGrantType.into()),
     };
     Ok(no_store(Json(result)))
@@ -146,9 +154,14 @@ struct Account {
     identities: Vec<IdentityView>,
     has_password: bool,
     has_passkeys: bool,
-    passkey_count: i64,
+    passkey_count: usize,
     has_passkey_for_current_rp: Option<bool>,
     current_rp_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OriginQuery {
+    pub app_origin: Option<String>,
 }
 
 /// The signed-in user
@@ -156,11 +169,19 @@ struct Account {
     get,
     path = "/auth/v1/user",
     tag = "auth",
+    params(("app_origin" = Option<String>, Query, description = "Answers whether there is a passkey for this host")),
     responses((status = 200, body = Account), (status = 401, description = "`UNAUTHORIZED`, `R402_AUTH_SESSION_INVALID`")),
 )]
-async fn user(State(auth): State<Arc<Auth>>, headers: HeaderMap) -> ApiResult<Response> {
+async fn user(
+    State(auth): State<Arc<Auth>>,
+    Query(query): Query<OriginQuery>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
     let caller = auth.user_caller(&headers).await?;
-    let identities = store::users::identities(&**auth.connection().await?, caller.user.id).await?;
+    let party = current_party(query.app_origin.as_deref(), &headers)?;
+    let connection = auth.connection().await?;
+    let identities = store::users::identities(&**connection, caller.user.id).await?;
+    let passkeys = store::passkeys::of_user(&**connection, caller.user.id).await?;
     let user = caller.user;
     Ok(no_store(Json(Account {
         id: user.id,
@@ -172,11 +193,21 @@ async fn user(State(auth): State<Arc<Auth>>, headers: HeaderMap) -> ApiResult<Re
         is_admin: user.is_admin,
         identities,
         has_password: user.password_hash.is_some(),
-        has_passkeys: false,
-        passkey_count: 0,
-        has_passkey_for_current_rp: None,
-        current_rp_id: None,
+        has_passkeys: !passkeys.is_empty(),
+        passkey_count: passkeys.len(),
+        has_passkey_for_current_rp: party
+            .as_ref()
+            .map(|party| passkeys.iter().any(|passkey| passkey.rp_id == party.id)),
+        current_rp_id: party.map(|party| party.id),
     })))
+}
+
+/// The relying party a question is about: the origin named, else the page that asks.
+pub(super) fn current_party(app_origin: Option<&str>, headers: &HeaderMap) -> ApiResult<Option<RelyingParty>> {
+    match app_origin {
+        Some(text) => RelyingParty::parse(text).map(Some),
+        None => Ok(usable_party(headers.get(ORIGIN).and_then(|value| value.to_str().ok()))),
+    }
 }
 
 /// Sign out
@@ -250,9 +281,9 @@ async fn providers(State(auth): State<Arc<Auth>>, headers: HeaderMap) -> ApiResu
     Ok(Json(json!({
         "password": {"enabled": true},
         "magic_link": {"enabled": auth.mailer.is_ready()},
-        "passkey": {"enabled": false},
+        "passkey": {"enabled": true},
         "password_set": {"enabled": settings.allow_password_set},
-        "oauth": [{"provider": "google", "enabled": false, "display_name": "Google"}],
+        "oauth": [{"provider": "google", "enabled": auth.google().is_ok(), "display_name": "Google"}],
         "preferred_sign_in_method": settings.preferred_sign_in_method,
         "public_signup": settings.public_signup,
     })))
@@ -279,11 +310,7 @@ async fn set_password(State(auth): State<Arc<Auth>>, headers: HeaderMap, fields:
 
 /// As `PUT`
 #[utoipa::path(post, path = "/auth/v1/user/password", tag = "auth", responses((status = 200)))]
-async fn set_password_by_post(
-    state: State<Arc<Auth>>,
-    headers: HeaderMap,
-    fields: Fields,
-) -> ApiResult<Json<Value>> {
+async fn set_password_by_post(state: State<Arc<Auth>>, headers: HeaderMap, fields: Fields) -> ApiResult<Json<Value>> {
     set_password(state, headers, fields).await
 }
 

@@ -36,10 +36,7 @@ pub async fn count_recent(
     since: Timestamp,
 ) -> Result<(i64, i64, Option<Timestamp>), DatabaseError> {
     client
-        .execute(
-            "select pg_advisory_xact_lock(hashtextextended('magic links of ' || $1, 0))",
-            &[&project.as_str()],
-        )
+        .execute("select pg_advisory_xact_lock(hashtextextended('magic links of ' || $1, 0))", &[&project.as_str()])
         .await?;
     let row = client
         .query_one(

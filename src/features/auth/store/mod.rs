@@ -2,14 +2,13 @@
 
 pub(super) mod links;
 pub(super) mod mail;
+pub(super) mod oauth;
+pub(super) mod passkeys;
 pub(super) mod sessions;
 pub(super) mod settings;
 pub(super) mod users;
 
-use crate::{
-    common::ProjectId,
-    engines::postgres::DatabaseError,
-};
+use crate::{common::ProjectId, engines::postgres::DatabaseError};
 
 /// Ids are checked by the tables, so this fails only on a damaged database.
 fn stored_project(text: &str) -> Result<ProjectId, DatabaseError> {

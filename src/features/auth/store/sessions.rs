@@ -225,18 +225,12 @@ pub async fn revoke_others(
 
 /// The current session keeps working although the user's counter grew.
 pub async fn carry(client: &impl GenericClient, session: Uuid, authz_version: i64) -> Result<(), DatabaseError> {
-    client
-        .execute("update app_sessions set authz_version = $2 where id = $1", &[&session, &authz_version])
-        .await?;
+    client.execute("update app_sessions set authz_version = $2 where id = $1", &[&session, &authz_version]).await?;
     Ok(())
 }
 
 /// Live sessions of a user, newest first.
-pub async fn of_user(
-    client: &impl GenericClient,
-    user: Uuid,
-    now: Timestamp,
-) -> Result<Vec<Session>, DatabaseError> {
+pub async fn of_user(client: &impl GenericClient, user: Uuid, now: Timestamp) -> Result<Vec<Session>, DatabaseError> {
     let rows = client
         .query(
             concat!(
@@ -254,7 +248,5 @@ pub async fn of_user(
 /// Forgets what ended long ago.
 pub async fn sweep(client: &impl GenericClient, before: Timestamp) -> Result<u64, DatabaseError> {
     client.execute("delete from app_refresh_tokens where expires_at < $1", &[&before]).await?;
-    Ok(client
-        .execute("delete from app_sessions where expires_at < $1 or revoked_at < $1", &[&before])
-        .await?)
+    Ok(client.execute("delete from app_sessions where expires_at < $1 or revoked_at < $1", &[&before]).await?)
 }

@@ -33,9 +33,7 @@ pub async fn lock(client: &impl GenericClient, project: &ProjectId) -> Result<()
     client
         .execute("insert into app_auth_settings (project_id) values ($1) on conflict do nothing", &[&project.as_str()])
         .await?;
-    client
-        .execute("select from app_auth_settings where project_id = $1 for update", &[&project.as_str()])
-        .await?;
+    client.execute("select from app_auth_settings where project_id = $1 for update", &[&project.as_str()]).await?;
     Ok(())
 }
 

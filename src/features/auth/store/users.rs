@@ -152,39 +152,48 @@ pub async fn set_password(
 }
 
 /// Replaces a hash made with older parameters, unless the password changed meanwhile.
-pub async fn upgrade_hash(
-    client: &impl GenericClient,
-    user: Uuid,
-    old: &str,
-    new: &str,
-) -> Result<(), DatabaseError> {
+pub async fn upgrade_hash(client: &impl GenericClient, user: Uuid, old: &str, new: &str) -> Result<(), DatabaseError> {
     client
         .execute("update app_users set password_hash = $3 where id = $1 and password_hash = $2", &[&user, &old, &new])
         .await?;
     Ok(())
 }
 
-/// The address was proved; fills in what the provider knows and the account lacks.
-pub async fn verify_email(
-    client: &impl GenericClient,
-    user: Uuid,
-    name: Option<&str>,
-    avatar: Option<&str>,
-    now: Timestamp,
-) -> Result<User, DatabaseError> {
+/// The address was proved.
+pub async fn verify_email(client: &impl GenericClient, user: Uuid, now: Timestamp) -> Result<User, DatabaseError> {
     let row = client
         .query_one(
             concat!(
                 "update app_users u
-                 set email_verified_at = coalesce(u.email_verified_at, $2), updated_at = $2,
-                     display_name = coalesce(u.display_name, $3), avatar_url = coalesce(u.avatar_url, $4)
+                 set email_verified_at = coalesce(u.email_verified_at, $2), updated_at = $2
                  where u.id = $1 returning ",
                 user_columns!()
             ),
-            &[&user, &now, &name, &avatar],
+            &[&user, &now],
         )
         .await?;
     user_row(&row)
+}
+
+/// What a provider tells of a user fills what the account lacks.
+pub async fn fill_in(
+    client: &impl GenericClient,
+    user: Uuid,
+    verified: bool,
+    name: Option<&str>,
+    avatar: Option<&str>,
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    client
+        .execute(
+            "update app_users
+             set email_verified_at = coalesce(email_verified_at, case when $2 then $5::timestamptz end),
+                 display_name = coalesce(display_name, $3), avatar_url = coalesce(avatar_url, $4), updated_at = $5
+             where id = $1",
+            &[&user, &verified, &name, &avatar, &now],
+        )
+        .await?;
+    Ok(())
 }
 
 /// Grants or takes the admin role; a change makes older tokens stale.
