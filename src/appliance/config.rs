@@ -28,11 +28,13 @@ use crate::{
     features::{
         auth::AuthSettings,
         billing::PriceSettings,
+        content::ContentSettings,
         hosts::SubdomainSettings,
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
         projects::{LimitSettings, ProjectSettings, RateSettings},
         rest::RestSettings,
+        sites::SiteSettings,
         sql::SqlSettings,
         status::OperatorSettings,
         tiers::TierSettings,
@@ -80,7 +82,9 @@ pub struct Config {
     pub sql: SqlSettings,
     pub rest: RestSettings,
     pub auth: AuthSettings,
+    pub content: ContentSettings,
     pub subdomains: SubdomainSettings,
+    pub sites: SiteSettings,
 }
 
 impl Default for Config {
@@ -111,7 +115,9 @@ impl Default for Config {
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
             auth: AuthSettings::default(),
+            content: ContentSettings::default(),
             subdomains: SubdomainSettings::default(),
+            sites: SiteSettings::default(),
         }
     }
 }
