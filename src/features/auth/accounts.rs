@@ -150,16 +150,7 @@ impl Auth {
         let UserCaller { user, session, project } = caller;
         self.limits.take(Rule::AccountMutations, &[&user.id.to_string()])?;
         match (&user.password_hash, current) {
-            (Some(hash), Some(current)) => {
-                passwords::check_length("current_password", current)?;
-                let counted = [project.id.as_str(), user.email.as_deref().unwrap_or_default()];
-                self.limits.take(Rule::PasswordFailures, &counted)?;
-                let current = Zeroizing::new(current.to_owned());
-                if !self.passwords.verify(current, Some(hash.clone())).await?.matches {
-                    return Err(AuthError::InvalidCredentials.into());
-                }
-                self.limits.give_back(Rule::PasswordFailures, &counted);
-            }
+            (Some(_), Some(_)) => self.check_current(project, user, current).await?,
             (Some(_), None) => {
                 let proved = [method::MAGIC_LINK, method::GOOGLE, method::PASSKEY].iter().any(|m| session.has(m));
                 if !proved || !is_fresh(session, RESET_MINUTES, self.clock.now()) {
@@ -173,6 +164,22 @@ impl Auth {
             }
         }
         self.replace_password(user, session, new).await
+    }
+
+    /// The user's current password, where he gives it.
+    ///
+    /// # Errors
+    /// 401 `R402_AUTH_INVALID_CREDENTIALS`, 429.
+    pub(super) async fn check_current(&self, project: &Project, user: &User, current: Option<&str>) -> ApiResult<()> {
+        let (Some(hash), Some(current)) = (&user.password_hash, current) else { return Ok(()) };
+        passwords::check_length("current_password", current)?;
+        let counted = [project.id.as_str(), user.email.as_deref().unwrap_or_default()];
+        self.limits.take(Rule::PasswordFailures, &counted)?;
+        if !self.passwords.verify(Zeroizing::new(current.to_owned()), Some(hash.clone())).await?.matches {
+            return Err(AuthError::InvalidCredentials.into());
+        }
+        self.limits.give_back(Rule::PasswordFailures, &counted);
+        Ok(())
     }
 
     /// Stores a new password and ends the user's other sessions.

@@ -139,6 +139,11 @@ impl AuthError {
         self.facts().1
     }
 
+    /// As an answer with another status than its own: several codes differ between pages and the machine API.
+    pub fn at(self, status: StatusCode) -> ApiError {
+        ApiError::new(status, self.code(), self.to_string()).category(Category::Auth)
+    }
+
     fn facts(self) -> (StatusCode, &'static str) {
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
         const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;

@@ -30,6 +30,8 @@ pub(super) enum Rule {
     HostedForms,
     AccountMutations,
     MagicLinksPerIp,
+    /// Notices to the owner of an address that somebody signs up with.
+    SignupNotices,
 }
 
 impl Rule {
@@ -42,6 +44,7 @@ impl Rule {
             Self::Refresh => (60, 60, "session"),
             Self::PasskeyOptions | Self::OauthStart | Self::HostedForms | Self::MagicLinksPerIp => (60, 60, "ip"),
             Self::AccountMutations => (30, 60, "user"),
+            Self::SignupNotices => (2, 3600, "email"),
         }
     }
 }

@@ -11,6 +11,8 @@
 //! | [`passkeys`] | WebAuthn |
 //! | [`google`] | sign-in with Google |
 //! | [`magic_links`], [`mail`] | links by mail, and the mail |
+//! | [`hosted`] | browser sessions, pages, forgery |
+//! | [`account`] | what users do with their own accounts |
 //! | [`administration`] | what the service key does |
 //! | [`redirects`] | where an app may be sent back to |
 //! | [`limits`] | rate limits |
@@ -26,12 +28,14 @@
 //! - A revoked session is dead at once on every route that asks for a session; nothing is cached.
 //! - Mail is handed over in the transaction of its cause.
 
+mod account;
 mod accounts;
 mod administration;
 mod caller;
 mod email;
 mod error;
 mod google;
+mod hosted;
 mod limits;
 mod magic_links;
 mod mail;
@@ -47,6 +51,7 @@ mod types;
 
 pub use error::AuthError;
 pub use google::GoogleSettings;
+pub use hosted::{Site, Visit, Visitor, is_cookie_path, is_hosted_path};
 pub use mail::{CaptureMailer, Mailer, Outgoing};
 pub use routes::router;
 pub use service::{Auth, AuthSettings, Dependencies};

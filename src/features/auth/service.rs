@@ -25,6 +25,8 @@ use crate::{
 pub struct AuthSettings {
     pub google: GoogleSettings,
     pub passwords: PasswordSettings,
+    /// Session cookies also over plain HTTP on other names than `localhost`. Whoever is on the way can read them.
+    pub insecure_cookies: bool,
     /// Multiplies every rate limit of this feature, for development.
     pub limit_factor: u32,
     /// Magic links one project may send in an hour; `None`: what its tier says (50, 200 or 1000).
@@ -38,6 +40,7 @@ impl Default for AuthSettings {
         Self {
             google: GoogleSettings::default(),
             passwords: PasswordSettings::default(),
+            insecure_cookies: false,
             limit_factor: 1,
             magic_links_per_hour: None,
             mail_sender: None,

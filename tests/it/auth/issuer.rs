@@ -14,11 +14,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use p256::{
-    ecdsa::SigningKey,
-    elliptic_curve::sec1::ToEncodedPoint,
-    pkcs8::EncodePrivateKey,
-};
+use p256::{ecdsa::SigningKey, elliptic_curve::sec1::ToEncodedPoint, pkcs8::EncodePrivateKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

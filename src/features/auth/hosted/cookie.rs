@@ -106,10 +106,7 @@ mod tests {
     #[test]
     fn a_cookie_is_host_only_and_hidden_from_scripts() {
         let secure = set(Kind::Session, true, Some("v1.a.b"), 60).unwrap();
-        assert_eq!(
-            secure,
-            "__Host-Http-r402_session=v1.a.b; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure"
-        );
+        assert_eq!(secure, "__Host-Http-r402_session=v1.a.b; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure");
         let plain = set(Kind::Session, false, None, 60).unwrap();
         assert_eq!(plain, "r402_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax");
         for value in ["a;b", "a b", "a\r\nSet-Cookie: x=y", "a,b", "é"] {
@@ -124,7 +121,9 @@ mod tests {
     fn values_are_parsed_strictly() {
         let cookie = SessionCookie { session: Uuid::new_v4(), secret: "s".repeat(43) };
         assert_eq!(SessionCookie::parse(&cookie.value()), Some(cookie.clone()));
-        for value in ["", "v1", "v2.a.b", "v1.x.y", &format!("{}.x", cookie.value()), &format!("v1.{}.short", cookie.session)] {
+        for value in
+            ["", "v1", "v2.a.b", "v1.x.y", &format!("{}.x", cookie.value()), &format!("v1.{}.short", cookie.session)]
+        {
             assert_eq!(SessionCookie::parse(value), None, "{value}");
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod cookie;
 pub mod forgery;
+pub mod pages;
 
 use std::sync::Arc;
 

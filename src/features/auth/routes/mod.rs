@@ -1,7 +1,10 @@
 //! HTTP of app-user auth, a file for each group of routes.
 
+mod account;
 mod administration;
 mod fields;
+mod hosted;
+mod hosted_account;
 mod internal;
 mod oauth;
 mod operator;
@@ -39,6 +42,8 @@ where
 {
     OpenApiRouter::new()
         .merge(user::router())
+        .merge(account::router())
+        .merge(hosted::router())
         .merge(administration::router())
         .merge(oauth::router())
         .merge(operator::router())

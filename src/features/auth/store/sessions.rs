@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::users::{user_columns, user_row};
 use crate::{
     common::{ProjectId, Timestamp},
-    engines::postgres::DatabaseError,
+    engines::postgres::{Connection, DatabaseError},
     features::auth::types::{Session, SessionKind, User},
 };
 
@@ -128,12 +128,6 @@ pub struct RefreshToken {
     pub user: User,
 }
 
-/// The family of a token, unlocked.
-pub async fn session_of_token(client: &impl GenericClient, hash: &[u8]) -> Result<Option<Uuid>, DatabaseError> {
-    let row = client.query_opt("select session_id from app_refresh_tokens where token_hash = $1", &[&hash]).await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
-}
-
 /// Locks the token and its family, so that of two requests with the same token one comes second.
 pub async fn refresh_token(
     client: &impl GenericClient,
@@ -223,12 +217,6 @@ pub async fn revoke_others(
         .await?)
 }
 
-/// The current session keeps working although the user's counter grew.
-pub async fn carry(client: &impl GenericClient, session: Uuid, authz_version: i64) -> Result<(), DatabaseError> {
-    client.execute("update app_sessions set authz_version = $2 where id = $1", &[&session, &authz_version]).await?;
-    Ok(())
-}
-
 /// Live sessions of a user, newest first.
 pub async fn of_user(client: &impl GenericClient, user: Uuid, now: Timestamp) -> Result<Vec<Session>, DatabaseError> {
     let rows = client
@@ -243,6 +231,115 @@ pub async fn of_user(client: &impl GenericClient, user: Uuid, now: Timestamp) ->
         )
         .await?;
     rows.iter().map(session_row).collect()
+}
+
+/// A browser session as its cookie finds it.
+pub struct BrowserSession {
+    pub session: Session,
+    pub user: User,
+    pub host: String,
+    pub secret_hash: Vec<u8>,
+}
+
+/// Asked for by every request with a cookie, so its statement is prepared once per connection.
+pub async fn browser(
+    connection: &Connection,
+    project: &ProjectId,
+    session: Uuid,
+) -> Result<Option<BrowserSession>, DatabaseError> {
+    let statement = connection
+        .prepare_cached(concat!(
+            "select s.host, s.secret_hash, ",
+            session_columns!(),
+            ", ",
+            user_columns!(),
+            " from app_sessions s join app_users u on u.id = s.user_id
+              where s.id = $1 and s.project_id = $2 and s.kind = 'browser'"
+        ))
+        .await?;
+    let row = connection.query_opt(&statement, &[&session, &project.as_str()]).await?;
+    row.map(|row| {
+        Ok(BrowserSession {
+            host: row.try_get("host")?,
+            secret_hash: row.try_get("secret_hash")?,
+            session: session_row(&row)?,
+            user: user_row(&row)?,
+        })
+    })
+    .transpose()
+}
+
+pub async fn seen(client: &impl GenericClient, session: Uuid, now: Timestamp) -> Result<(), DatabaseError> {
+    client.execute("update app_sessions set last_seen_at = $2 where id = $1", &[&session, &now]).await?;
+    Ok(())
+}
+
+/// Ends the session of a cookie that is replaced; its secret must match.
+pub async fn revoke_browser(
+    client: &impl GenericClient,
+    project: &ProjectId,
+    session: Uuid,
+    secret_hash: &[u8],
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    client
+        .execute(
+            "update app_sessions set revoked_at = $4
+             where id = $1 and project_id = $2 and secret_hash = $3 and revoked_at is null",
+            &[&session, &project.as_str(), &secret_hash, &now],
+        )
+        .await?;
+    Ok(())
+}
+
+/// A fresh proof of the same user, under a new secret.
+pub async fn renew(
+    client: &impl GenericClient,
+    session: &Session,
+    secret_hash: &[u8],
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    client
+        .execute(
+            "update app_sessions
+             set auth_time = $2, amr = $3, amr_times = $4, secret_hash = $5, last_seen_at = $6
+             where id = $1 and revoked_at is null",
+            &[&session.id, &session.auth_time, &session.amr, &json!(session.amr_times), &secret_hash, &now],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Ends one session of a user.
+pub async fn revoke_of(
+    client: &impl GenericClient,
+    user: Uuid,
+    session: Uuid,
+    now: Timestamp,
+) -> Result<bool, DatabaseError> {
+    let revoked = client
+        .execute(
+            "update app_sessions set revoked_at = $3
+             where id = $2 and user_id = $1 and revoked_at is null and expires_at > $3",
+            &[&user, &session, &now],
+        )
+        .await?;
+    Ok(revoked == 1)
+}
+
+/// Tenants that vouched for a user, with what they said last.
+pub async fn tenant_assertions(
+    client: &impl GenericClient,
+    user: Uuid,
+) -> Result<Vec<(String, Vec<String>)>, DatabaseError> {
+    let rows = client
+        .query(
+            "select provider, last_amr from app_identities
+             where user_id = $1 and provider like 'tenant:%' order by provider",
+            &[&user],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 /// Forgets what ended long ago.

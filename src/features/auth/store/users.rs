@@ -119,6 +119,14 @@ pub async fn for_session(
     row.as_ref().map(user_row).transpose()
 }
 
+/// As [`by_id`], held alone until the transaction ends.
+pub async fn held(client: &impl GenericClient, id: Uuid) -> Result<Option<User>, DatabaseError> {
+    let row = client
+        .query_opt(concat!("select ", user_columns!(), " from app_users u where u.id = $1 for update"), &[&id])
+        .await?;
+    row.as_ref().map(user_row).transpose()
+}
+
 /// What this feature asks of the project itself.
 #[derive(Default)]
 pub struct ProjectFacts {
