@@ -26,6 +26,7 @@ use crate::{
     edge::{HttpSettings, LogSettings},
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
+        apply::{ApplySettings, TestingSettings},
         auth::AuthSettings,
         billing::PriceSettings,
         content::ContentSettings,
@@ -83,6 +84,9 @@ pub struct Config {
     pub rest: RestSettings,
     pub auth: AuthSettings,
     pub content: ContentSettings,
+    pub apply: ApplySettings,
+    /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
+    pub testing: TestingSettings,
     pub subdomains: SubdomainSettings,
     pub sites: SiteSettings,
 }
@@ -116,6 +120,8 @@ impl Default for Config {
             rest: RestSettings::default(),
             auth: AuthSettings::default(),
             content: ContentSettings::default(),
+            apply: ApplySettings::default(),
+            testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),
             sites: SiteSettings::default(),
         }

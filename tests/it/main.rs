@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apply;
+mod apply_crash;
 mod auth;
 mod billing;
 mod boot;

@@ -4,6 +4,7 @@ mod administration;
 mod authenticator;
 mod google;
 mod hostile;
+mod hosted;
 mod issuer;
 mod limits;
 mod magic_links;
