@@ -177,6 +177,7 @@ impl App {
             domain: config.domain.clone(),
             settings: config.auth.clone(),
             rate_limits: config.rate_limits.enabled,
+            loopback: config.listen.ip().is_loopback(),
         });
         let auth = Arc::new(auth.map_err(refuse)?);
         let rest = Arc::new(Rest::new(rest::Dependencies {

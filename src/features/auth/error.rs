@@ -98,30 +98,12 @@ pub enum AuthError {
     /// 400 `R402_AUTH_RETURN_TO_INVALID`
     #[error("returnTo must be a path of this site.")]
     ReturnToInvalid,
-    /// 409 `R402_AUTH_IDENTITY_LINK_CONFLICT`
-    #[error("This identity belongs to another account.")]
-    IdentityLinkConflict,
-    /// 401 `R402_AUTH_UNKNOWN_IDENTITY`
-    #[error("No account has this identity.")]
-    UnknownIdentity,
-    /// 401 `R402_AUTH_SESSION_BRIDGE_UNVERIFIED`
-    #[error("The proof of this identity could not be verified.")]
-    SessionBridgeUnverified,
     /// 403 `R402_AUTH_TENANT_SUFFIX_REQUIRED`
     #[error("Browser sessions exist on the hosts of projects only. Use the project's own address.")]
     TenantSuffixRequired,
-    /// 400 `R402_AUTH_TENANT_SUBJECT_INVALID`
-    #[error("The assertion needs a tenant and a stable user id that is not the e-mail address.")]
-    TenantSubjectInvalid,
-    /// 403 `R402_AUTH_UNTRUSTED_CONTEXT`
-    #[error("This function lacks the capability auth.sessionMint.")]
-    UntrustedContext,
     /// 500 `R402_AUTH_COOKIE_ATTRIBUTES_INVALID`
     #[error("A session cookie would have been sent with unsafe attributes.")]
     CookieAttributesInvalid,
-    /// 400 `R402_AUTH_RESERVED_EMAIL_DOMAIN`
-    #[error("Addresses of this domain are reserved.")]
-    ReservedEmailDomain,
     /// 409 `LAST_SIGN_IN_METHOD`
     #[error("This is the only way into the account. Add another one first.")]
     LastSignInMethod,
@@ -176,14 +158,8 @@ impl AuthError {
             Self::BearerCookieMismatch => (BAD, "R402_AUTH_BEARER_COOKIE_MISMATCH"),
             Self::InvalidBearer => (UNAUTHORIZED, "R402_AUTH_INVALID_BEARER"),
             Self::ReturnToInvalid => (BAD, "R402_AUTH_RETURN_TO_INVALID"),
-            Self::IdentityLinkConflict => (CONFLICT, "R402_AUTH_IDENTITY_LINK_CONFLICT"),
-            Self::UnknownIdentity => (UNAUTHORIZED, "R402_AUTH_UNKNOWN_IDENTITY"),
-            Self::SessionBridgeUnverified => (UNAUTHORIZED, "R402_AUTH_SESSION_BRIDGE_UNVERIFIED"),
             Self::TenantSuffixRequired => (FORBIDDEN, "R402_AUTH_TENANT_SUFFIX_REQUIRED"),
-            Self::TenantSubjectInvalid => (BAD, "R402_AUTH_TENANT_SUBJECT_INVALID"),
-            Self::UntrustedContext => (FORBIDDEN, "R402_AUTH_UNTRUSTED_CONTEXT"),
             Self::CookieAttributesInvalid => (StatusCode::INTERNAL_SERVER_ERROR, "R402_AUTH_COOKIE_ATTRIBUTES_INVALID"),
-            Self::ReservedEmailDomain => (BAD, "R402_AUTH_RESERVED_EMAIL_DOMAIN"),
             Self::LastSignInMethod => (CONFLICT, "LAST_SIGN_IN_METHOD"),
             Self::HttpsRequired => (FORBIDDEN, "HTTPS_REQUIRED"),
         }
@@ -209,4 +185,47 @@ impl From<AuthError> for ApiError {
 /// 400 `BAD_REQUEST` naming a field.
 pub(super) fn bad_field(field: &str, message: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
     ApiError::bad_request("BAD_REQUEST", message).category(Category::Auth).detail("field", field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_documented_with_its_status() {
+        let document = include_str!("../../../docs/auth-errors.md");
+        for error in [
+            AuthError::NoProject,
+            AuthError::TwoProjects,
+            AuthError::SignupDisabled,
+            AuthError::UserAlreadyExists,
+            AuthError::UnsupportedGrantType,
+            AuthError::Required,
+            AuthError::InvalidCredentials,
+            AuthError::SessionInvalid,
+            AuthError::SessionExpired,
+            AuthError::MagicLinkInvalid,
+            AuthError::OauthHandoffInvalid,
+            AuthError::DomainNotAllowed,
+            AuthError::FreshnessRequired { minutes: 5 },
+            AuthError::PasswordSetDisabled,
+            AuthError::NotFound,
+            AuthError::RedirectNotAllowed,
+            AuthError::OauthNotConfigured,
+            AuthError::PasskeyChallengeInvalid,
+            AuthError::PasskeyAlreadyRegistered,
+            AuthError::CsrfOriginMismatch,
+            AuthError::CsrfTokenMismatch,
+            AuthError::BearerCookieMismatch,
+            AuthError::InvalidBearer,
+            AuthError::ReturnToInvalid,
+            AuthError::TenantSuffixRequired,
+            AuthError::CookieAttributesInvalid,
+            AuthError::LastSignInMethod,
+            AuthError::HttpsRequired,
+        ] {
+            let row = format!("| `{}` | {} |", error.code(), error.status().as_u16());
+            assert!(document.contains(&row), "docs/auth-errors.md lacks {row}");
+        }
+    }
 }

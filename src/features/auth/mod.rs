@@ -12,6 +12,7 @@
 //! | [`google`] | sign-in with Google |
 //! | [`magic_links`], [`mail`] | links by mail, and the mail |
 //! | [`hosted`] | browser sessions, pages, forgery |
+//! | [`actor`] | what functions are told of their visitor |
 //! | [`account`] | what users do with their own accounts |
 //! | [`administration`] | what the service key does |
 //! | [`redirects`] | where an app may be sent back to |
@@ -30,8 +31,10 @@
 
 mod account;
 mod accounts;
+mod actor;
 mod administration;
 mod caller;
+mod development;
 mod email;
 mod error;
 mod google;
@@ -49,6 +52,7 @@ mod store;
 mod tokens;
 mod types;
 
+pub use actor::ActorRequest;
 pub use error::AuthError;
 pub use google::GoogleSettings;
 pub use hosted::{Site, Visit, Visitor, is_cookie_path, is_hosted_path};

@@ -25,6 +25,8 @@ use crate::{
 pub struct AuthSettings {
     pub google: GoogleSettings,
     pub passwords: PasswordSettings,
+    /// Serves `/auth/v1/dev-tokens` while the box listens on loopback: anybody there gets in as anybody.
+    pub development: bool,
     /// Session cookies also over plain HTTP on other names than `localhost`. Whoever is on the way can read them.
     pub insecure_cookies: bool,
     /// Multiplies every rate limit of this feature, for development.
@@ -40,6 +42,7 @@ impl Default for AuthSettings {
         Self {
             google: GoogleSettings::default(),
             passwords: PasswordSettings::default(),
+            development: false,
             insecure_cookies: false,
             limit_factor: 1,
             magic_links_per_hour: None,
@@ -64,6 +67,8 @@ pub struct Dependencies {
     pub domain: String,
     pub settings: AuthSettings,
     pub rate_limits: bool,
+    /// Whether the box listens on loopback only.
+    pub loopback: bool,
 }
 
 /// The users of the projects' apps.
@@ -78,6 +83,7 @@ pub struct Auth {
     pub(super) public_url: Url,
     pub(super) domain: String,
     pub(super) settings: AuthSettings,
+    pub(super) development: bool,
     pub(super) passwords: Passwords,
     pub(super) limits: Limits,
     pub(super) google: Option<Provider>,
@@ -103,6 +109,7 @@ impl Auth {
             mailer: parts.mailer,
             public_url: parts.public_url,
             domain: parts.domain,
+            development: parts.settings.development && parts.loopback,
             settings: parts.settings,
         })
     }

@@ -32,6 +32,18 @@ impl Site {
         Self::on(Appliance::shared()).await
     }
 
+    /// With a claimed name, as a deploy makes it.
+    async fn claimed() -> Self {
+        let appliance = Appliance::shared();
+        let pool = Pool::on(appliance).await;
+        let name = format!("s{}", hex::encode(rand::random::<[u8; 6]>()));
+        let (mut spec, objects) = crate::support::deploy::site(&[("index.html", "home")]);
+        spec["subdomains"] = json!({"set": [name]});
+        pool.project.deploy(&spec, &objects).await;
+        let port = appliance.address().rsplit_once(':').expect("a port").1;
+        Self { pool, host: format!("{name}.localhost:{port}"), cookie: None }
+    }
+
     fn origin(&self) -> String {
         format!("http://{}", self.host)
     }
@@ -129,7 +141,8 @@ async fn a_form_signs_in_with_a_host_only_cookie() {
     site.pool.sign_up("ann@example.com").await;
     let html = page(&site.get("/auth/sign-in?returnTo=/x").await);
     assert!(html.contains("action=\"/auth/sign-in\"") && html.contains("value=\"/x\""), "{html}");
-    let answer = site.post("/auth/sign-in", &[("email", "ann@example.com"), ("password", PASSWORD), ("returnTo", "/x?y")]).await;
+    let answer =
+        site.post("/auth/sign-in", &[("email", "ann@example.com"), ("password", PASSWORD), ("returnTo", "/x?y")]).await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (303, Some("/x?y")), "{answer}");
     let cookie = session_cookie(&answer).expect("a cookie");
     assert!(cookie.starts_with("r402_session=v1."), "{cookie}");
@@ -142,7 +155,10 @@ async fn a_form_signs_in_with_a_host_only_cookie() {
     assert_eq!(session["csrf_token"].as_str().expect("a token").len(), 32);
     let again = browser.get("/auth/sign-in?returnTo=/y").await;
     assert_eq!((again.status.as_u16(), again.header("location")), (303, Some("/y")));
-    assert_eq!(site.session().await, json!({"authenticated": false, "user": null, "expires_at": null, "csrf_token": null}));
+    assert_eq!(
+        site.session().await,
+        json!({"authenticated": false, "user": null, "expires_at": null, "csrf_token": null})
+    );
 }
 
 #[tokio::test]
@@ -177,8 +193,20 @@ async fn posts_from_elsewhere_are_refused() {
     site.pool.sign_up("ann@example.com").await;
     let fields = [("email", "ann@example.com"), ("password", PASSWORD)];
     let name = site.host.split(':').next().expect("a name").to_owned();
-    for origin in ["https://evil.example", "null", "", &format!("https://{}", site.host), &format!("http://{name}"), "http://localhost"] {
-        let answer = site.form("/auth/sign-in", &fields).header("origin", origin).header("accept", "application/json").send().await;
+    for origin in [
+        "https://evil.example",
+        "null",
+        "",
+        &format!("https://{}", site.host),
+        &format!("http://{name}"),
+        "http://localhost",
+    ] {
+        let answer = site
+            .form("/auth/sign-in", &fields)
+            .header("origin", origin)
+            .header("accept", "application/json")
+            .send()
+            .await;
         assert_eq!(answer.json()["code"], "R402_AUTH_CSRF_ORIGIN_MISMATCH", "{origin}: {answer}");
         assert_eq!(answer.status, 403);
         assert!(session_cookie(&answer).is_none());
@@ -187,7 +215,9 @@ async fn posts_from_elsewhere_are_refused() {
     assert!(html.contains("R402_AUTH_CSRF_ORIGIN_MISMATCH"), "{html}");
     // No Origin: the Referer stands in; neither: refused.
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-    let bare = || site.call(Method::POST, "/auth/sign-in").body("application/x-www-form-urlencoded", body.clone().into_bytes());
+    let bare = || {
+        site.call(Method::POST, "/auth/sign-in").body("application/x-www-form-urlencoded", body.clone().into_bytes())
+    };
     assert_eq!(bare().send().await.status, 403);
     assert_eq!(bare().header("referer", "https://evil.example/").send().await.status, 403);
     assert_eq!(bare().header("referer", &format!("{}/auth/sign-in", site.origin())).send().await.status, 303);
@@ -212,14 +242,23 @@ async fn no_encoding_of_return_to_leads_away() {
     ] {
         let fields = [("email", "ann@example.com"), ("password", PASSWORD), ("returnTo", target)];
         let answer = site.form("/auth/sign-in", &fields).header("accept", "application/json").send().await;
-        assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (400, Some("R402_AUTH_RETURN_TO_INVALID")), "{target:?}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()["code"].as_str()),
+            (400, Some("R402_AUTH_RETURN_TO_INVALID")),
+            "{target:?}"
+        );
         assert!(session_cookie(&answer).is_none());
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("returnTo", target).finish();
         for page in ["sign-in", "sign-up", "sign-out", "re-auth", "passkeys/login"] {
             assert_eq!(site.get(&format!("/auth/{page}?{query}")).await.status, 400, "{page} {target:?}");
         }
     }
-    let twice = site.post("/auth/sign-in", &[("email", "ann@example.com"), ("password", PASSWORD), ("returnTo", "/%2F%2Fevil.example")]).await;
+    let twice = site
+        .post(
+            "/auth/sign-in",
+            &[("email", "ann@example.com"), ("password", PASSWORD), ("returnTo", "/%2F%2Fevil.example")],
+        )
+        .await;
     assert_eq!(twice.header("location"), Some("/%2F%2Fevil.example"), "a path stays a path");
 }
 
@@ -236,7 +275,10 @@ async fn the_api_host_never_sets_a_cookie() {
         .body("application/x-www-form-urlencoded", body)
         .send()
         .await;
-    assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (403, Some("R402_AUTH_TENANT_SUFFIX_REQUIRED")));
+    assert_eq!(
+        (answer.status.as_u16(), answer.json()["code"].as_str()),
+        (403, Some("R402_AUTH_TENANT_SUFFIX_REQUIRED"))
+    );
     assert!(answer.header("set-cookie").is_none());
     assert_eq!(pool.api.get("/auth/v1/session").send().await.json()["code"], "R402_AUTH_TENANT_SUFFIX_REQUIRED");
 }
@@ -245,7 +287,12 @@ async fn the_api_host_never_sets_a_cookie() {
 async fn a_failed_sign_in_tells_nothing() {
     let site = Site::new().await;
     site.pool.sign_up("ann@example.com").await;
-    site.pool.service(site.pool.api.post("/auth/v1/admin/users")).json(&json!({"email": "nopw@example.com"})).send().await.is(200);
+    site.pool
+        .service(site.pool.api.post("/auth/v1/admin/users"))
+        .json(&json!({"email": "nopw@example.com"}))
+        .send()
+        .await
+        .is(200);
     let mut pages = Vec::new();
     for email in ["ann@example.com", "nopw@example.com", "nobody@example.com"] {
         let answer = site.post("/auth/sign-in", &[("email", email), ("password", "wrong password")]).await;
@@ -253,7 +300,9 @@ async fn a_failed_sign_in_tells_nothing() {
         let html = page(&answer).replace(email, "");
         let nonce = html.split("nonce=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a nonce").to_owned();
         pages.push(html.replace(&nonce, ""));
-        let json = site.form("/auth/sign-in", &[("email", email), ("password", "wrong password")]).header("accept", "application/json");
+        let json = site
+            .form("/auth/sign-in", &[("email", email), ("password", "wrong password")])
+            .header("accept", "application/json");
         let body = json.send().await.json();
         assert_eq!(body["code"], "R402_AUTH_INVALID_CREDENTIALS");
         assert_eq!(body["message"], "The e-mail address or the password is wrong.");
@@ -293,11 +342,17 @@ async fn signing_out_needs_the_forms_token_and_kills_the_cookie() {
     for token in [wrong.as_str(), "", &csrf[..31]] {
         let call = site.form("/auth/sign-out", &[("_csrf", token)]).header("accept", "application/json");
         let answer = call.send().await;
-        assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (403, Some("R402_AUTH_CSRF_TOKEN_MISMATCH")));
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()["code"].as_str()),
+            (403, Some("R402_AUTH_CSRF_TOKEN_MISMATCH"))
+        );
     }
     let answer = site.post("/auth/sign-out", &[("_csrf", &csrf), ("returnTo", "/bye")]).await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (303, Some("/bye")), "{answer}");
-    assert!(session_cookie(&answer).is_some_and(|cookie| cookie.starts_with("r402_session=;") && cookie.contains("Max-Age=0")));
+    assert!(
+        session_cookie(&answer)
+            .is_some_and(|cookie| cookie.starts_with("r402_session=;") && cookie.contains("Max-Age=0"))
+    );
     assert_eq!(site.session().await["authenticated"], false, "the old cookie is dead");
 }
 
@@ -309,7 +364,8 @@ async fn every_sign_in_is_a_new_session_and_the_old_one_ends() {
     assert_eq!(site.session().await["authenticated"], false, "no fixation");
     assert_eq!(again.session().await["authenticated"], true);
     // A planted cookie is not taken over.
-    let planted = Site { cookie: Some(format!("r402_session=v1.{}.{}", uuid::Uuid::new_v4(), "a".repeat(43))), ..site.clone() };
+    let planted =
+        Site { cookie: Some(format!("r402_session=v1.{}.{}", uuid::Uuid::new_v4(), "a".repeat(43))), ..site.clone() };
     let fresh = planted.enter("ann@example.com").await;
     assert_ne!(fresh.cookie, planted.cookie);
 }
@@ -322,11 +378,20 @@ async fn a_cookie_belongs_to_its_host_and_its_secret() {
     assert_eq!(other.session().await["authenticated"], false);
     let (start, secret) = cookie.rsplit_once('.').expect("parts");
     let spoilt = if secret.starts_with('A') { secret.replacen('A', "B", 1) } else { format!("A{}", &secret[1..]) };
-    for value in [format!("{start}.{spoilt}"), format!("{start}."), start.to_owned(), "r402_session=".into(), "r402_session=v1".into()] {
+    for value in [
+        format!("{start}.{spoilt}"),
+        format!("{start}."),
+        start.to_owned(),
+        "r402_session=".into(),
+        "r402_session=v1".into(),
+    ] {
         let forged = Site { cookie: Some(value.clone()), ..site.clone() };
         let answer = forged.call(Method::GET, "/auth/v1/session").send().await;
         assert_eq!(answer.is(200)["authenticated"], false, "{value}");
-        assert!(session_cookie(&answer).is_some_and(|cookie| cookie.contains("Max-Age=0")), "{value}: it is taken away");
+        assert!(
+            session_cookie(&answer).is_some_and(|cookie| cookie.contains("Max-Age=0")),
+            "{value}: it is taken away"
+        );
     }
     let twice = Site { cookie: Some(format!("{cookie}; r402_session=v1.x.y")), ..site.clone() };
     assert_eq!(twice.session().await["authenticated"], false);
@@ -340,7 +405,10 @@ async fn a_bearer_beside_the_cookie_must_be_of_the_same_user() {
     let with = |token: &str| site.call(Method::GET, "/auth/v1/session").bearer(token).send();
     assert_eq!(with(&ann.access).await.is(200)["authenticated"], true);
     let mismatch = with(&bob.access).await;
-    assert_eq!((mismatch.status.as_u16(), mismatch.json()["code"].as_str()), (400, Some("R402_AUTH_BEARER_COOKIE_MISMATCH")));
+    assert_eq!(
+        (mismatch.status.as_u16(), mismatch.json()["code"].as_str()),
+        (400, Some("R402_AUTH_BEARER_COOKIE_MISMATCH"))
+    );
     let garbage = with("garbage").await;
     assert_eq!((garbage.status.as_u16(), garbage.json()["code"].as_str()), (401, Some("R402_AUTH_INVALID_BEARER")));
 }
@@ -395,12 +463,14 @@ async fn google_ends_in_a_cookie_of_the_browser_that_began() {
     let started = site.get("/auth/sign-in/oauth/google/start").await;
     let (code, state) = issuer.signs_in(started.header("location").expect("a location"), &claims);
     let callback = site.pool.api.get(&format!("/auth/v1/oauth/google/callback?code={code}&state={state}")).send().await;
-    let path = callback.header("location").expect("a location").strip_prefix(&site.origin()).expect("its host").to_owned();
+    let path =
+        callback.header("location").expect("a location").strip_prefix(&site.origin()).expect("its host").to_owned();
     assert_eq!(site.get(&path).await.status, 400);
     // A failure comes back to the sign-in page.
     let started = site.get("/auth/sign-in/oauth/google/start?returnTo=/home").await;
     let (_, state) = issuer.signs_in(started.header("location").expect("a location"), &claims);
-    let denied = site.pool.api.get(&format!("/auth/v1/oauth/google/callback?error=access_denied&state={state}")).send().await;
+    let denied =
+        site.pool.api.get(&format!("/auth/v1/oauth/google/callback?error=access_denied&state={state}")).send().await;
     let location = denied.header("location").expect("a location");
     assert_eq!(location, format!("{}/auth/sign-in?returnTo=%2Fhome&r402_auth_error=access_denied", site.origin()));
     let html = page(&site.get("/auth/sign-in?returnTo=/home&r402_auth_error=account_exists_requires_link").await);
@@ -436,12 +506,15 @@ async fn account_forms_want_a_token_and_a_fresh_sign_in() {
     // Proving the password again makes the session fresh, under a new secret.
     let wrong = site.post("/auth/re-auth", &[("_csrf", &csrf), ("password", "wrong password")]).await;
     assert_eq!(wrong.status, 401);
-    let renewed = site.post("/auth/re-auth", &[("_csrf", &csrf), ("password", "a new password"), ("returnTo", "/settings")]).await;
+    let renewed = site
+        .post("/auth/re-auth", &[("_csrf", &csrf), ("password", "a new password"), ("returnTo", "/settings")])
+        .await;
     assert_eq!((renewed.status.as_u16(), renewed.header("location")), (303, Some("/settings")), "{renewed}");
     let browser = site.after(&renewed);
     assert_eq!(site.session().await["authenticated"], false, "the old secret is dead");
     let csrf = browser.csrf().await;
-    let answer = browser.post("/auth/account/password", &[("_csrf", &csrf), ("new_password", "a third password")]).await;
+    let answer =
+        browser.post("/auth/account/password", &[("_csrf", &csrf), ("new_password", "a third password")]).await;
     assert_eq!(answer.status, 303, "{answer}");
 }
 
@@ -455,7 +528,10 @@ async fn a_user_ends_his_sessions_one_by_one_and_all_at_once() {
     assert_eq!(answer.status, 303, "{answer}");
     site.pool.user(&tokens.access).await.refused(401, "R402_AUTH_SESSION_INVALID");
     for foreign in [id.as_str(), "nonsense", &uuid::Uuid::new_v4().to_string()] {
-        assert_eq!(site.post("/auth/account/sessions/revoke", &[("_csrf", &csrf), ("session_id", foreign)]).await.status, 404);
+        assert_eq!(
+            site.post("/auth/account/sessions/revoke", &[("_csrf", &csrf), ("session_id", foreign)]).await.status,
+            404
+        );
     }
     let tokens = site.pool.log_in("ann@example.com").await;
     let answer = site.post("/auth/account/sign-out-everywhere", &[("_csrf", &csrf)]).await;
@@ -482,8 +558,11 @@ async fn the_account_api_serves_functions_with_the_visitors_token() {
     pool.sign_up("ann@example.com").await;
     let tokens = pool.log_in("ann@example.com").await;
     let other = pool.log_in("ann@example.com").await;
-    let get = |path: &str| pool.api.get(&format!("/auth/v1/account/{path}")).api_key(&pool.project.anon_key).bearer(&tokens.access).send();
-    let post = |path: &str, body: Value| pool.post(&format!("/auth/v1/account/{path}"), &body).bearer(&tokens.access).send();
+    let get = |path: &str| {
+        pool.api.get(&format!("/auth/v1/account/{path}")).api_key(&pool.project.anon_key).bearer(&tokens.access).send()
+    };
+    let post =
+        |path: &str, body: Value| pool.post(&format!("/auth/v1/account/{path}"), &body).bearer(&tokens.access).send();
     let security = get("security?app_origin=https://shop.example.com").await.is(200);
     assert_eq!(
         security,
@@ -525,7 +604,11 @@ async fn a_stale_session_cannot_change_the_account() {
         .await
         .expect("time can be moved");
     let body = json!({"new_password": "long enough"});
-    pool.post("/auth/v1/account/password", &body).bearer(&tokens.access).send().await.refused(401, "R402_AUTH_FRESHNESS_REQUIRED");
+    pool.post("/auth/v1/account/password", &body)
+        .bearer(&tokens.access)
+        .send()
+        .await
+        .refused(401, "R402_AUTH_FRESHNESS_REQUIRED");
 }
 
 #[tokio::test]
@@ -537,7 +620,8 @@ async fn the_last_way_in_cannot_be_unlinked() {
     let claims = json!({"sub": "last", "email": "l@example.com", "email_verified": false});
     let (code, state) = issuer.signs_in(started.header("location").expect("a location"), &claims);
     let callback = site.pool.api.get(&format!("/auth/v1/oauth/google/callback?code={code}&state={state}")).send().await;
-    let path = callback.header("location").expect("a location").strip_prefix(&site.origin()).expect("its host").to_owned();
+    let path =
+        callback.header("location").expect("a location").strip_prefix(&site.origin()).expect("its host").to_owned();
     let browser = site.after(&Site { cookie: Some(tie), ..site.clone() }.get(&path).await);
     let csrf = browser.csrf().await;
     let unlink = |subject: &str| {
@@ -559,5 +643,72 @@ async fn pages_of_a_closed_door_lead_to_the_open_one() {
     }
     let answer = site.json("/auth/passkeys/register/options", &json!({"app_origin": site.origin()})).send().await;
     assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (401, Some("R402_AUTH_REQUIRED")));
-    let _ = Authenticator::new();
+}
+
+#[tokio::test]
+async fn a_passkey_of_the_site_signs_in_without_a_password() {
+    let site = Site::claimed().await;
+    site.pool.sign_up("ann@example.com").await;
+    let browser = site.enter("ann@example.com").await;
+    assert!(page(&site.get("/auth/sign-in").await).contains("/auth/passkeys/login"));
+    assert!(page(&browser.get("/auth/passkeys/register?returnTo=/me").await).contains("Add a passkey"));
+    let origin = site.origin();
+    let challenge =
+        browser.json("/auth/passkeys/register/options", &json!({"app_origin": origin})).send().await.is(200);
+    let name = site.host.split(':').next().expect("a name");
+    assert_eq!(challenge["options"]["rp"]["id"], name);
+    let mut authenticator = Authenticator::new();
+    let response = authenticator.register(&challenge["options"], &origin);
+    let body = json!({"challenge_id": challenge["challenge_id"], "response": response, "label": "Laptop"});
+    let record = browser.json("/auth/passkeys/register/verify", &body).send().await.is(200);
+    assert_eq!((&record["rp_id"], &record["label"]), (&json!(name), &json!("Laptop")));
+
+    let html = page(&site.get("/auth/passkeys/login?returnTo=/me").await);
+    assert!(html.contains("navigator.credentials.get"), "{html}");
+    let challenge = site.json("/auth/passkeys/login/options", &json!({"app_origin": origin})).send().await.is(200);
+    let response = authenticator.log_in(&challenge["options"], &origin);
+    let body = json!({"challenge_id": challenge["challenge_id"], "response": response, "returnTo": "/me"});
+    let answer = site.json("/auth/passkeys/login/verify", &body).send().await;
+    assert_eq!(answer.is(200), json!({"ok": true, "redirectTo": "/me"}));
+    let signed_in = site.after(&answer);
+    assert_eq!(signed_in.session().await["authenticated"], true);
+    let again = site.json("/auth/passkeys/login/verify", &body).send().await;
+    assert_eq!(
+        (again.status.as_u16(), again.json()["code"].as_str()),
+        (400, Some("R402_AUTH_PASSKEY_CHALLENGE_INVALID"))
+    );
+    // The passkey goes by its credential id, as forms know it.
+    let csrf = signed_in.csrf().await;
+    let id = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &authenticator.credential_id);
+    let answer = signed_in.post("/auth/account/passkeys/remove", &[("_csrf", &csrf), ("credential_id", &id)]).await;
+    assert_eq!(answer.status, 303, "{answer}");
+    let gone = signed_in.post("/auth/account/passkeys/remove", &[("_csrf", &csrf), ("credential_id", &id)]).await;
+    assert_eq!(gone.status, 404);
+}
+
+#[tokio::test]
+async fn names_of_another_project_are_nobody_elses() {
+    let site = Site::claimed().await;
+    let other = Pool::new().await;
+    let ask = |pool: &Pool, url: String| {
+        let call = pool.post("/auth/v1/magic-link", &json!({"email": "a@example.com", "redirect_url": url}));
+        async move { call.send().await }
+    };
+    ask(&site.pool, format!("{}/cb", site.origin())).await.is(200);
+    ask(&other, format!("{}/cb", site.origin())).await.refused(400, "REDIRECT_NOT_ALLOWED");
+    let options = |pool: &Pool| {
+        let call = pool.post("/auth/v1/passkeys/login/options", &json!({"app_origin": site.origin()}));
+        async move { call.send().await }
+    };
+    options(&site.pool).await.is(200);
+    options(&other).await.refused(400, "BAD_REQUEST");
+}
+
+#[tokio::test]
+async fn the_pages_win_over_files_and_leave_other_paths_alone() {
+    let site = Site::claimed().await;
+    assert!(page(&site.get("/auth/sign-in").await).contains("Sign in"));
+    let home = site.get("/").await;
+    assert_eq!((home.status.as_u16(), home.body.as_slice()), (200, b"home".as_slice()));
+    assert_eq!(site.get("/auth/callback").await.status, 404, "the app may have its own");
 }

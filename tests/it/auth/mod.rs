@@ -3,9 +3,10 @@
 mod administration;
 mod authenticator;
 mod google;
-mod hostile;
 mod hosted;
+mod hostile;
 mod issuer;
+mod keys;
 mod limits;
 mod magic_links;
 mod passkeys;
