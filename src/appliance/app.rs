@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{BootError, config::Config, data_dir::DataDir};
 use crate::{
     common::{Clock, sealing::MasterKey},
-    edge::{self, Front, Metrics},
+    edge::{self, Front, Greeting, Metrics},
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
@@ -34,6 +34,7 @@ use crate::{
         sites::{self, NoFunctions, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
+        subdomains::{self, Subdomains},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
         user_keys::UserKeys,
     },
@@ -69,6 +70,7 @@ pub struct App {
     rest: Arc<Rest>,
     expose: Arc<Expose>,
     sites: Arc<Sites>,
+    subdomains: Arc<Subdomains>,
     content: Arc<Content>,
     secrets: Arc<Secrets>,
     apply: Arc<Apply>,
@@ -237,6 +239,13 @@ impl App {
             store: Arc::clone(&engines.blobs) as _,
             settings: config.sites.clone(),
         }));
+        let subdomains = Arc::new(Subdomains::new(subdomains::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            hosts: Arc::clone(&hosts),
+            orgs: Arc::clone(&orgs),
+            apply: Arc::clone(&apply),
+        }));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "rest", "blob"],
@@ -267,6 +276,7 @@ impl App {
                 rest,
                 expose,
                 sites,
+                subdomains,
                 content,
                 secrets,
                 apply,
@@ -292,15 +302,15 @@ impl App {
     }
 
     /// Everything behind the listener.
-    pub fn front(&self, config: &Config) -> Arc<Front> {
+    pub fn front(&self, config: &Config, public_url: &Url) -> Arc<Front> {
         let metrics = Arc::new(Metrics::new());
-        let api = self.router(config, Arc::clone(&metrics));
+        let api = self.router(config, Arc::clone(&metrics), Greeting::new(public_url, &config.domain));
         let timeout = Duration::from_secs(config.http.request_seconds);
         let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
         Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
     }
 
-    fn router(&self, config: &Config, metrics: Arc<Metrics>) -> Router {
+    fn router(&self, config: &Config, metrics: Arc<Metrics>, greeting: Greeting) -> Router {
         let api = OpenApiRouter::new()
             .merge(status::router())
             .merge(orgs::router())
@@ -315,8 +325,9 @@ impl App {
             .merge(content::router())
             .merge(secrets::router())
             .merge(apply::router(config.apply.max_body_bytes))
+            .merge(subdomains::router())
             .merge(sites::router());
-        edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
+        edge::router(api, self.clone(), metrics, greeting, &config.http, &config.trusted_proxies)
     }
 
     /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired

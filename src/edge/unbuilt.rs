@@ -54,7 +54,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/projects/v1/admin/*/publish/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/versions/**", "The apps marketplace"),
     Unbuilt("*", "/storage/v1/**", "Storage"),
-    Unbuilt("*", "/subdomains/v1/**", "Subdomains"),
     Unbuilt("*", "/wallets/v1/*/label", "Wallet labels"),
     Unbuilt("POST", "/webhooks/stripe", "Stripe"),
 ];
