@@ -47,8 +47,6 @@ pub(super) struct LinkRequest<'a> {
 pub(super) struct Exchanged {
     pub user: User,
     pub view: MagicLinkView,
-    pub redirect_url: String,
-    pub created: bool,
 }
 
 impl Auth {
@@ -155,8 +153,8 @@ impl Auth {
         }
         store::links::consume(tx, &hash, now).await?;
         let trusted = link.state_source == "service_key";
-        let (user, created) = match store::users::by_email(tx, &project.id, &link.email).await? {
-            Some(user) => (user, false),
+        let user = match store::users::by_email(tx, &project.id, &link.email).await? {
+            Some(user) => user,
             None => {
                 let signup = store::settings::read(tx, &project.id).await?.public_signup;
                 if signup != PublicSignup::Open && !trusted {
@@ -173,7 +171,7 @@ impl Auth {
                 };
                 let made = store::users::insert(tx, &new, now).await?;
                 // Made by another request this very moment: that one wins, ours asks again.
-                (made.ok_or(AuthError::MagicLinkInvalid)?, true)
+                made.ok_or(AuthError::MagicLinkInvalid)?
             }
         };
         let user =
@@ -184,7 +182,7 @@ impl Auth {
             state_source: link.state_source,
             state_trusted: trusted,
         };
-        Ok(Exchanged { user, view, redirect_url: link.redirect_url, created })
+        Ok(Exchanged { user, view })
     }
 
     /// `grant_type=magic_link`

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use url::{Host, Url};
+use url::Host;
 use uuid::Uuid;
 use webauthn_rp::{
     AuthenticatedCredential, DiscoverableAuthenticationServerState, DiscoverableCredentialRequestOptions,
@@ -472,11 +472,6 @@ fn refused(error: &dyn std::fmt::Display) -> ApiError {
 /// The relying party of an origin, if it can be one: for questions that have no wrong answer.
 pub(super) fn usable_party(origin: Option<&str>) -> Option<RelyingParty> {
     RelyingParty::parse(origin?).ok()
-}
-
-/// The page of an URL as an origin, for hosted ceremonies.
-pub(super) fn party_of(url: &Url) -> Option<RelyingParty> {
-    usable_party(Some(&url.origin().ascii_serialization()))
 }
 
 #[cfg(test)]

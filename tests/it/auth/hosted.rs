@@ -37,8 +37,8 @@ impl Site {
         let appliance = Appliance::shared();
         let pool = Pool::on(appliance).await;
         let name = format!("s{}", hex::encode(rand::random::<[u8; 6]>()));
-        let (mut spec, objects) = crate::support::deploy::site(&[("index.html", "home")]);
-        spec["subdomains"] = json!({"set": [name]});
+        let (replace, objects) = crate::support::deploy::site(&[("index.html", "home")]);
+        let spec = json!({"site": {"replace": replace}, "subdomains": {"set": [name]}});
         pool.project.deploy(&spec, &objects).await;
         let port = appliance.address().rsplit_once(':').expect("a port").1;
         Self { pool, host: format!("{name}.localhost:{port}"), cookie: None }

@@ -277,10 +277,31 @@ impl Auth {
         let tx = connection.transaction().await?;
         let user = store::users::for_session(&*tx, &project.id, row.user).await?;
         let user: User = user.ok_or(AuthError::OauthHandoffInvalid)?;
+        self.still_allowed(&tx, &settings, &user).await?;
         let occasion = Occasion { provider: Some(PROVIDER), magic_link: None };
         let result = self.sign_in(&tx, &user, &Proof::by(method::GOOGLE), &settings, client, occasion).await?;
         tx.commit().await?;
         Ok(result)
+    }
+
+    /// The allow-list may have changed since the callback; it also holds for the address Google vouched for then.
+    pub(super) async fn still_allowed(
+        &self,
+        tx: &DbTransaction<'_>,
+        settings: &PoolSettings,
+        user: &User,
+    ) -> ApiResult<()> {
+        if settings.allowed_email_domains.is_empty() {
+            return Ok(());
+        }
+        let identities = store::users::identities(tx, user.id).await?;
+        let google = identities.iter().filter(|one| one.provider == PROVIDER);
+        let allowed = google.filter_map(|one| EmailAddress::parse(one.provider_email.as_deref()?).ok());
+        if allowed.into_iter().any(|email| domain_allowed(settings, Some(&email), true)) {
+            Ok(())
+        } else {
+            Err(AuthError::DomainNotAllowed.into())
+        }
     }
 
     /// The URL to register at Google.

@@ -7,8 +7,6 @@ pub mod cookie;
 pub mod forgery;
 pub mod pages;
 
-use std::sync::Arc;
-
 use axum::http::{HeaderMap, HeaderValue, header::HOST};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::SignedDuration;
@@ -17,18 +15,16 @@ use tokio_postgres::Transaction;
 use uuid::Uuid;
 
 use super::{
-    caller::UserCaller,
     error::AuthError,
     service::Auth,
     store::{self, sessions::BrowserFacts},
-    types::{Client, Proof, Session, SessionKind, User},
+    types::{Client, Proof, Session, User},
 };
 use crate::{
     common::{ApiResult, ProjectId, Timestamp, sealing::hmac_sha256},
     features::{
         hosts::{Bound, TenantHost},
         identity::bearer_token,
-        projects::Project,
     },
 };
 use cookie::{Kind, SessionCookie};
@@ -241,14 +237,6 @@ impl Visit {
 
     pub(super) fn is_fresh(&self, minutes: u8, now: Timestamp) -> bool {
         super::accounts::is_fresh(&self.session, minutes, now)
-    }
-
-    pub(super) fn into_caller(self, project: Arc<Project>) -> UserCaller {
-        UserCaller { project, user: self.user, session: self.session }
-    }
-
-    pub(super) fn is_browser(&self) -> bool {
-        self.session.kind == SessionKind::Browser
     }
 }
 
