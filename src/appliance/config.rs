@@ -28,6 +28,7 @@ use crate::{
     features::{
         apply::{ApplySettings, TestingSettings},
         assets::AssetSettings,
+        auth::AuthSettings,
         billing::PriceSettings,
         content::ContentSettings,
         hosts::SubdomainSettings,
@@ -82,6 +83,7 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub auth: AuthSettings,
     pub content: ContentSettings,
     pub assets: AssetSettings,
     pub apply: ApplySettings,
@@ -118,6 +120,7 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            auth: AuthSettings::default(),
             content: ContentSettings::default(),
             assets: AssetSettings::default(),
             apply: ApplySettings::default(),

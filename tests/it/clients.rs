@@ -146,6 +146,11 @@ fn the_sdk_keeps_assets() {
 }
 
 #[test]
+fn the_sdk_manages_app_users() {
+    run("auth.test.mjs");
+}
+
+#[test]
 fn the_sdk_keeps_secrets() {
     run("secrets.test.mjs");
 }

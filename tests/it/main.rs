@@ -7,6 +7,7 @@ mod apply;
 mod apply_crash;
 mod apply_spec;
 mod assets;
+mod auth;
 mod billing;
 mod boot;
 mod browser;
