@@ -18,7 +18,8 @@ use crate::{
     },
     features::{
         apply::{self, Apply},
-        assets::Assets,
+        assets::{self, Assets},
+        auth::{self, Auth, CaptureMailer},
         billing::{self, Billing},
         content::{self, Content},
         expose::{self, Expose},
@@ -64,12 +65,14 @@ pub struct App {
     projects: Arc<Projects>,
     idempotency: Arc<Idempotency>,
     user_keys: Arc<UserKeys>,
+    auth: Arc<Auth>,
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
     sites: Arc<Sites>,
     subdomains: Arc<Subdomains>,
     content: Arc<Content>,
+    assets: Arc<Assets>,
     secrets: Arc<Secrets>,
     apply: Arc<Apply>,
     status: Arc<Status>,
@@ -164,6 +167,22 @@ impl App {
         let sql = Arc::new(Sql::new(Arc::clone(&projects), config.sql.clone()));
         let user_keys = UserKeys::start(database.clone(), master.clone(), clock.clone()).await.map_err(refuse)?;
         let user_keys = Arc::new(user_keys);
+        let auth = Auth::new(auth::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            user_keys: Arc::clone(&user_keys),
+            hosts: Arc::clone(&hosts),
+            mailer: Arc::new(CaptureMailer::new(clock.clone())),
+            public_url: public_url.clone(),
+            domain: config.domain.clone(),
+            settings: config.auth.clone(),
+            rate_limits: config.rate_limits.enabled,
+            loopback: config.listen.ip().is_loopback(),
+        });
+        let auth = Arc::new(auth.map_err(refuse)?);
         let rest = Arc::new(Rest::new(rest::Dependencies {
             identity: Arc::clone(&identity),
             projects: Arc::clone(&projects),
@@ -193,7 +212,16 @@ impl App {
             public_url: public_url.clone(),
             settings: config.content.clone(),
         });
-        let assets = Arc::new(Assets {});
+        let assets = Arc::new(Assets::new(assets::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            hosts: Arc::clone(&hosts),
+            settings: config.assets.clone(),
+        }));
         let apply = Arc::new(Apply::new(apply::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
@@ -253,12 +281,14 @@ impl App {
                 projects,
                 idempotency,
                 user_keys,
+                auth,
                 sql,
                 rest,
                 expose,
                 sites,
                 subdomains,
                 content,
+                assets,
                 secrets,
                 apply,
                 status,
@@ -302,7 +332,9 @@ impl App {
             .merge(sql::router())
             .merge(rest::router())
             .merge(expose::router())
+            .merge(auth::router())
             .merge(content::router())
+            .merge(assets::router())
             .merge(secrets::router())
             .merge(apply::router(config.apply.max_body_bytes))
             .merge(subdomains::router())
@@ -326,6 +358,9 @@ impl App {
             self.payments.shrink();
             if let Err(error) = self.user_keys.sweep().await {
                 tracing::warn!(%error, "cannot forget retired user keys yet");
+            }
+            if let Err(error) = self.auth.sweep().await {
+                tracing::warn!(%error, "cannot forget ended user sessions yet");
             }
             if let Err(error) = self.sweep_leases().await {
                 tracing::warn!(%error, "the lease sweep failed");

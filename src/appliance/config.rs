@@ -27,6 +27,8 @@ use crate::{
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
         apply::{ApplySettings, TestingSettings},
+        assets::AssetSettings,
+        auth::AuthSettings,
         billing::PriceSettings,
         content::ContentSettings,
         hosts::SubdomainSettings,
@@ -81,7 +83,9 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub auth: AuthSettings,
     pub content: ContentSettings,
+    pub assets: AssetSettings,
     pub apply: ApplySettings,
     /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
     pub testing: TestingSettings,
@@ -116,7 +120,9 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            auth: AuthSettings::default(),
             content: ContentSettings::default(),
+            assets: AssetSettings::default(),
             apply: ApplySettings::default(),
             testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),

@@ -19,10 +19,9 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/admin/v1/principals/**", "Principal administration"),
     Unbuilt("*", "/agent/v1/**", "Operator and agent accounts"),
     Unbuilt("*", "/ai/v1/**", "AI services"),
-    Unbuilt("POST", "/apply/v1/service-asset-put", "Assets"),
     Unbuilt("*", "/apps/v1/**", "The apps marketplace"),
     Unbuilt("*", "/archives/v1/**", "Project archives"),
-    Unbuilt("*", "/auth/v1/**", "App-user auth"),
+    Unbuilt("POST", "/auth/v1/sessions/from-identity", "Browser sessions from a proof of identity"),
     Unbuilt("*", "/billing/v1/**", "The legacy billing paths"),
     Unbuilt("*", "/cache/v1/**", "The SSR cache"),
     Unbuilt("*", "/checkout/*", "Checkouts"),
@@ -33,7 +32,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/fork/v1/**", "Forking apps"),
     Unbuilt("*", "/functions/v1/**", "Functions"),
     Unbuilt("POST", "/generate-image/v1", "Image generation"),
-    Unbuilt("GET", "/internal/v1/actor-context-keys", "Actor keys"),
     Unbuilt("*", "/jobs/v1/**", "Jobs"),
     Unbuilt("*", "/mailboxes/v1/**", "Mailboxes"),
     Unbuilt("POST", "/message/v1", "Messages to the operator"),
@@ -52,11 +50,8 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/projects/v1/*/secrets-rotation/**", "Secret rotation"),
     Unbuilt("*", "/projects/v1/*/transfers/**", "Transfers"),
     Unbuilt("*", "/projects/v1/admin/*/functions/**", "Functions"),
-    Unbuilt("POST", "/projects/v1/admin/*/promote-user", "App-user auth"),
-    Unbuilt("POST", "/projects/v1/admin/*/demote-user", "App-user auth"),
     Unbuilt("*", "/projects/v1/admin/*/publish/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/versions/**", "The apps marketplace"),
-    Unbuilt("*", "/storage/v1/**", "Storage"),
     Unbuilt("*", "/wallets/v1/*/label", "Wallet labels"),
     Unbuilt("POST", "/webhooks/stripe", "Stripe"),
 ];
@@ -92,8 +87,7 @@ mod tests {
     #[test]
     fn known_routes_are_told_from_unknown_ones() {
         let cases = [
-            (Method::POST, "/apply/v1/service-asset-put", Some("Assets")),
-            (Method::GET, "/apply/v1/service-asset-put", None),
+            (Method::POST, "/apply/v1/plans", None),
             (Method::GET, "/apply/v2", None),
             (Method::POST, "/generate-image/v1", Some("Image generation")),
             (Method::GET, "/generate-image/v1", None),

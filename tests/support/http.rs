@@ -78,6 +78,13 @@ impl Call {
         self
     }
 
+    /// A header value that is not ASCII.
+    pub fn header_bytes(mut self, name: &str, value: &[u8]) -> Self {
+        let name: HeaderName = name.parse().expect("a header name");
+        self.headers.insert(name, HeaderValue::from_bytes(value).expect("a header value"));
+        self
+    }
+
     /// Signed in as a wallet.
     pub fn wallet(self, wallet: &Wallet) -> Self {
         let header = wallet.sign_in(self.api.host(), &self.url()).header();
@@ -178,6 +185,11 @@ impl Answer {
         let content_type = self.header("content-type").unwrap_or_default();
         assert!(content_type.starts_with("application/json"), "content type {content_type:?} of {self}");
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self}"))
+    }
+
+    /// The body as it came.
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
     }
 
     /// The JSON body of a success, with any 2xx status.
