@@ -4,7 +4,7 @@
 //! [`Sites::answer`], with what a request needs around it here.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -28,7 +28,7 @@ use tower::ServiceExt as _;
 
 use super::{Metrics, errors, host, middleware};
 use crate::{
-    common::{ApiError, ids},
+    common::{ApiError, Network, ids, net::any_contains},
     engines::chain::assets::Chain,
     features::{
         hosts::{Bound, Hostname, Hosts, TenantHost},
@@ -49,7 +49,7 @@ pub struct Front {
     hosts: Arc<Hosts>,
     sites: Arc<Sites>,
     metrics: Arc<Metrics>,
-    trusted_proxies: Arc<[IpAddr]>,
+    trusted_proxies: Arc<[Network]>,
     request_timeout: Duration,
 }
 
@@ -76,7 +76,7 @@ impl Front {
         hosts: Arc<Hosts>,
         sites: Arc<Sites>,
         metrics: Arc<Metrics>,
-        trusted_proxies: &[IpAddr],
+        trusted_proxies: &[Network],
         request_timeout: Duration,
     ) -> Self {
         Self { api, hosts, sites, metrics, trusted_proxies: trusted_proxies.into(), request_timeout }
@@ -84,7 +84,7 @@ impl Front {
 
     /// Answers one request of a connection from `peer`.
     pub(super) fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
-        let trusted_peer = self.trusted_proxies.contains(&peer.ip());
+        let trusted_peer = any_contains(&self.trusted_proxies, peer.ip());
         let (bound, name) = match host::of(request.uri(), request.headers(), trusted_peer) {
             Ok(name) => {
                 let bound = self.hosts.find(&name);

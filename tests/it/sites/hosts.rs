@@ -153,3 +153,20 @@ fn floods_of_headers_are_refused() {
     assert!([404, 414, 431].contains(&get(appliance, "nope.localhost", &target).status));
     assert_eq!(get(appliance, "localhost", "/health").status, 200);
 }
+
+#[test]
+fn the_api_host_greets_people_and_programs() {
+    let appliance = Appliance::shared();
+    let page = send(appliance, "GET", "localhost", "/", "Accept: text/html,*/*;q=0.8\r\n");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let data_dir = appliance.data_dir().display().to_string();
+    assert!(!page.text().contains(&data_dir) && page.text().contains("/openapi.json"));
+    let json = send(appliance, "GET", "localhost", "/", "");
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    let facts: Value = serde_json::from_slice(&json.body).expect("JSON");
+    assert!(facts["openapi"].as_str().is_some_and(|url| url.ends_with("/openapi.json")), "{facts}");
+    assert_eq!(send(appliance, "HEAD", "localhost", "/", "").status, 200);
+    assert_eq!(send(appliance, "DELETE", "localhost", "/", "").status, 404);
+}
