@@ -93,7 +93,10 @@ impl Front {
                     Bound::Foreign if is_chain_node(&name) => return self.to_api(request, peer),
                     _ => {}
                 }
-                if let Some(response) = self.sites.now(&bound, request.method(), request.uri(), request.headers()) {
+                // Paths of the API are never a site's, whatever its files and fallback say.
+                if !is_api_path(request.uri().path())
+                    && let Some(response) = self.sites.now(&bound, request.method(), request.uri(), request.headers())
+                {
                     self.metrics.site_answered(response.status());
                     return Answer::Ready(Some(response));
                 }

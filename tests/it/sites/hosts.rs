@@ -102,6 +102,11 @@ async fn the_data_api_answers_on_tenant_hosts_and_the_control_plane_does_not() {
     assert_eq!(get(appliance, &host, "/projects/v1").code(), "NO_SITE_DEPLOYED");
     assert_eq!(get(appliance, &host, "/health").code(), "NO_SITE_DEPLOYED");
     assert_eq!(get(appliance, &host, "/metrics").code(), "NO_SITE_DEPLOYED");
+    project.deploy_site(&[("index.html", "home"), ("rest/v1/nope.html", "file")]).await;
+    assert_eq!(get(appliance, &host, "/").text(), "home");
+    let refused = send(appliance, "GET", &host, "/rest/v1/nope", "");
+    assert_eq!(refused.status, 401, "{}", refused.text());
+    assert_eq!(get(appliance, &host, "/projects/v1").text(), "home", "a path like any other");
 }
 
 #[test]
