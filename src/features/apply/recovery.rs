@@ -141,7 +141,7 @@ impl Apply {
                 _ = ticks.tick() => {}
             }
             if let Err(error) = self.sweep().await {
-                tracing::warn!(%error, "old plans and releases are swept later");
+                tracing::warn!(%error, cause = ?error.cause(), "old plans and releases are swept later");
             }
         }
     }
