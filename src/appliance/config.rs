@@ -27,6 +27,7 @@ use crate::{
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
         apply::{ApplySettings, TestingSettings},
+        auth::AuthSettings,
         billing::PriceSettings,
         content::ContentSettings,
         hosts::SubdomainSettings,
@@ -81,6 +82,7 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub auth: AuthSettings,
     pub content: ContentSettings,
     pub apply: ApplySettings,
     /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
@@ -116,6 +118,7 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            auth: AuthSettings::default(),
             content: ContentSettings::default(),
             apply: ApplySettings::default(),
             testing: TestingSettings::default(),

@@ -141,8 +141,23 @@ fn the_sdk_and_the_functions_package_use_the_data_api() {
 }
 
 #[test]
+fn the_sdk_manages_app_users() {
+    run("auth.test.mjs");
+}
+
+#[test]
+fn the_sdk_keeps_secrets() {
+    run("secrets.test.mjs");
+}
+
+#[test]
 fn the_sdk_deploys_sites_and_whole_releases() {
     run("deploy.test.mjs");
+}
+
+#[test]
+fn every_part_and_read_of_an_apply_answers_the_sdk() {
+    run("apply.test.mjs");
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod support;
 
 mod apply;
 mod apply_crash;
+mod apply_spec;
+mod auth;
 mod billing;
 mod boot;
 mod browser;
@@ -19,6 +21,7 @@ mod isolation;
 mod payments;
 mod projects;
 mod rest;
+mod secrets;
 mod service;
 mod sites;
 mod sql;
