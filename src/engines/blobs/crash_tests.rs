@@ -71,12 +71,13 @@ async fn work(store: RedbBlobs) {
         let kind = rand::rng().random_range(0..4);
         match kind {
             0 => {
-                let batch = (0..8).map(|n| (None, Bytes::from(random_bytes(n * 300)))).collect();
+                // Never the same content twice: one worker would delete what another was just told is stored.
+                let batch = (0..8).map(|n| (None, Bytes::from(random_bytes(16 + n * 300)))).collect();
                 stored.extend(store.put_many(batch).await.unwrap());
             }
             1 => stored.push(store.put(None, UNLIMITED, pieces(&random_bytes(500), 100)).await.unwrap()),
             _ => {
-                let content = random_bytes(rand::rng().random_range(1..400_000));
+                let content = random_bytes(rand::rng().random_range(16..400_000));
                 let expected = Some(Sha256Digest::of(&content));
                 stored.push(store.put(expected, UNLIMITED, pieces(&content, 30_000)).await.unwrap());
             }
