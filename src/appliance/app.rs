@@ -18,7 +18,7 @@ use crate::{
     },
     features::{
         apply::{self, Apply},
-        assets::Assets,
+        assets::{self, Assets},
         auth::{self, Auth, CaptureMailer},
         billing::{self, Billing},
         content::{self, Content},
@@ -72,6 +72,7 @@ pub struct App {
     sites: Arc<Sites>,
     subdomains: Arc<Subdomains>,
     content: Arc<Content>,
+    assets: Arc<Assets>,
     secrets: Arc<Secrets>,
     apply: Arc<Apply>,
     status: Arc<Status>,
@@ -211,7 +212,16 @@ impl App {
             public_url: public_url.clone(),
             settings: config.content.clone(),
         });
-        let assets = Arc::new(Assets {});
+        let assets = Arc::new(Assets::new(assets::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            hosts: Arc::clone(&hosts),
+            settings: config.assets.clone(),
+        }));
         let apply = Arc::new(Apply::new(apply::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
@@ -278,6 +288,7 @@ impl App {
                 sites,
                 subdomains,
                 content,
+                assets,
                 secrets,
                 apply,
                 status,
@@ -323,6 +334,7 @@ impl App {
             .merge(expose::router())
             .merge(auth::router())
             .merge(content::router())
+            .merge(assets::router())
             .merge(secrets::router())
             .merge(apply::router(config.apply.max_body_bytes))
             .merge(subdomains::router())

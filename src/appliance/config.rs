@@ -27,6 +27,7 @@ use crate::{
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
         apply::{ApplySettings, TestingSettings},
+        assets::AssetSettings,
         auth::AuthSettings,
         billing::PriceSettings,
         content::ContentSettings,
@@ -84,6 +85,7 @@ pub struct Config {
     pub rest: RestSettings,
     pub auth: AuthSettings,
     pub content: ContentSettings,
+    pub assets: AssetSettings,
     pub apply: ApplySettings,
     /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
     pub testing: TestingSettings,
@@ -120,6 +122,7 @@ impl Default for Config {
             rest: RestSettings::default(),
             auth: AuthSettings::default(),
             content: ContentSettings::default(),
+            assets: AssetSettings::default(),
             apply: ApplySettings::default(),
             testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),

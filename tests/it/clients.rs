@@ -141,6 +141,11 @@ fn the_sdk_and_the_functions_package_use_the_data_api() {
 }
 
 #[test]
+fn the_sdk_keeps_assets() {
+    run("assets.test.mjs");
+}
+
+#[test]
 fn the_sdk_manages_app_users() {
     run("auth.test.mjs");
 }
