@@ -74,11 +74,8 @@ fn add_job_settings(pipeline: &mut Pipeline, job: &Job) {
     if job.tells_of_request || settings.timezone.is_some() {
         return add_settings(pipeline, settings);
     }
-    let values = [
-        settings.caller.role.name(),
-        if settings.read_only { "on" } else { "off" },
-        settings.statement_timeout,
-    ];
+    let values =
+        [settings.caller.role.name(), if settings.read_only { "on" } else { "off" }, settings.statement_timeout];
     pipeline.add(BARE_SETTINGS, values.into_iter().map(Some));
 }
 

@@ -10,8 +10,7 @@ use crate::features::rest::{
     plan::{Plan, PlanSettings, plan},
     request::{ApiRequest, HttpRequest, Target},
     schema_cache::{
-        Column, Function, Link, Parameter, Relation, Relationship, Returns, SchemaCache, TypeShape, Uses,
-        Volatility,
+        Column, Function, Link, Parameter, Relation, Relationship, Returns, SchemaCache, TypeShape, Uses, Volatility,
     },
 };
 
