@@ -83,6 +83,9 @@ impl Failure {
         // QuickJS names neither type nor position of these in properties: they are in the texts.
         match thrown.name.as_str() {
             "InternalError" if thrown.message.contains("out of memory") => return Self::Memory,
+            // Without memory for an error object the engine throws null, or fails to describe what it threw.
+            "Indescribable" if out_of_memory => return Self::Memory,
+            _ if out_of_memory && thrown.message == "null" => return Self::Memory,
             "Deadlock" => return Self::Deadlock,
             "ProcessExit" => return Self::Exited,
             "NoHandler" => return Self::NoHandler,
@@ -96,7 +99,7 @@ impl Failure {
             }
             _ => {}
         }
-        if out_of_memory && thrown.message.is_empty() { Self::Memory } else { Self::Threw(Box::new(thrown)) }
+        Self::Threw(Box::new(thrown))
     }
 
     /// What was thrown while compiling: a `SyntaxError` is the file's own.

@@ -42,12 +42,17 @@ impl Modules {
 }
 
 /// Compiled modules, ready to be laid over a fresh instance. Nothing of them has run.
-#[derive(Debug)]
 pub struct Image {
     /// Byte offset → the page there.
     pages: Vec<(usize, Box<[u8]>)>,
     /// Bytes of memory the instance had.
     pub(super) memory_bytes: usize,
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Image of {} pages", self.pages.len())
+    }
 }
 
 impl Image {

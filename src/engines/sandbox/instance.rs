@@ -25,7 +25,7 @@ struct Exports {
     alloc: TypedFunc<u32, u32>,
     add_module: Bytes,
     link: Bytes,
-    seed: TypedFunc<(u64, u32, u32, u32), i32>,
+    seed: TypedFunc<(u64, u32, u32), i32>,
     start: TypedFunc<(), i32>,
     handle: Bytes,
 }
@@ -96,12 +96,11 @@ impl Instance {
     }
 
     /// Gives the instance its environment and runs the top level of the modules.
-    pub(super) async fn start(&mut self, setup: &[u8], memory: usize) -> Result<(), Failure> {
+    pub(super) async fn start(&mut self, setup: &[u8]) -> Result<(), Failure> {
         let seed = rand::rng().random::<u64>();
-        let memory = u32::try_from(memory).unwrap_or(u32::MAX);
         let status = match self.put(setup).await {
             Ok((at, length)) => {
-                self.exports.seed.clone().call_async(&mut self.store, (seed, memory, at, length)).await
+                self.exports.seed.clone().call_async(&mut self.store, (seed, at, length)).await
             }
             Err(error) => Err(error),
         };

@@ -347,14 +347,13 @@ impl Inner {
         slot: OwnedSemaphorePermit,
     ) -> Result<Instance, Failure> {
         let limits = program.limits.clone();
-        let memory = limits.memory_bytes;
-        if program.image.memory_bytes > memory {
+        if program.image.memory_bytes > limits.memory_bytes {
             return Err(Failure::Memory);
         }
         let mut instance = Instance::new(&machine.pre, limits, self.egress.clone(), slot).await.map_err(broken)?;
         instance.lay_over(&program.image).map_err(broken)?;
         instance.begin(services);
-        match instance.start(&program.setup, memory).await {
+        match instance.start(&program.setup).await {
             Ok(()) => Ok(instance),
             Err(failure) => {
                 instance.end();

@@ -31,6 +31,7 @@ IMPORT("ret") void host_ret(int32_t status, const uint8_t *bytes, uint32_t lengt
 
 extern JSValue run402_get_context(void);
 extern void run402_set_context(JSContext *ctx, JSValue value);
+extern int run402_link(JSContext *ctx, JSValueConst module);
 extern void run402_reseed(JSContext *ctx, uint64_t seed);
 
 #include "prelude.h"
@@ -44,13 +45,18 @@ static JSValue entry_module, entry_namespace;
 
 /* ---- the prelude's way to the host ---- */
 
-static void free_bytes(JSRuntime *r, void *opaque, void *bytes) { js_free_rt(r, bytes); }
+/* The memory of a buffer the host filled: resized, or freed when the new size is zero. */
+static void *manage_bytes(JSRuntime *r, void *opaque, void *bytes, size_t size) {
+    if (size) return js_realloc_rt(r, bytes, size);
+    js_free_rt(r, bytes);
+    return NULL;
+}
 
 static JSValue take_bytes(JSContext *c, int32_t length) {
     uint8_t *bytes = js_malloc(c, length ? length : 1);
     if (!bytes) return JS_EXCEPTION;
     if (length) host_read(bytes);
-    return JS_NewUint8Array(c, bytes, length, free_bytes, NULL, false);
+    return JS_NewUint8Array(c, bytes, length, manage_bytes, NULL, false);
 }
 
 static JSValue take_text(JSContext *c, int32_t length) {
@@ -64,6 +70,11 @@ static JSValue take_text(JSContext *c, int32_t length) {
 
 enum { BYTES, TEXT, WORK };
 
+/* Imports are called directly: a pointer to one has no type the table would accept. */
+static int32_t invoke(int magic, int32_t op, int32_t id, const uint8_t *payload, uint32_t length) {
+    return magic == WORK ? host_work(op, id, payload, length) : host_call(op, id, payload, length);
+}
+
 static JSValue js_call_host(JSContext *c, JSValueConst this_value, int argc, JSValueConst *argv, int magic) {
     int32_t op, id;
     if (JS_ToInt32(c, &op, argv[0]) || JS_ToInt32(c, &id, argv[1])) return JS_EXCEPTION;
@@ -72,14 +83,14 @@ static JSValue js_call_host(JSContext *c, JSValueConst this_value, int argc, JSV
     if (JS_IsString(argv[2])) {
         const char *text = JS_ToCStringLen(c, &length, argv[2]);
         if (!text) return JS_EXCEPTION;
-        result = (magic == WORK ? host_work : host_call)(op, id, (const uint8_t *)text, length);
+        result = invoke(magic, op, id, (const uint8_t *)text, length);
         JS_FreeCString(c, text);
     } else if (JS_IsUndefined(argv[2])) {
-        result = (magic == WORK ? host_work : host_call)(op, id, NULL, 0);
+        result = invoke(magic, op, id, NULL, 0);
     } else {
         uint8_t *bytes = JS_GetUint8Array(c, &length, argv[2]);
         if (!bytes) return JS_EXCEPTION;
-        result = (magic == WORK ? host_work : host_call)(op, id, bytes, length);
+        result = invoke(magic, op, id, bytes, length);
     }
     if (result < 0) {
         JSValue text = take_text(c, -result - 1);
@@ -407,15 +418,13 @@ EXPORT("link") int32_t link_entry(char *path, uint32_t length) {
     free(path);
     if (!m) return fail();
     entry_module = JS_DupValue(ctx, JS_MKPTR(JS_TAG_MODULE, m));
-    if (JS_ResolveModule(ctx, entry_module) < 0) return fail();
+    if (JS_ResolveModule(ctx, entry_module) < 0 || run402_link(ctx, entry_module) < 0) return fail();
     return 0;
 }
 
 /* Entropy and the setup of one instance: seed of Math.random, JSON for the prelude. Consumes the bytes. */
-EXPORT("seed") int32_t seed(uint64_t random, uint32_t memory, char *setup, uint32_t length) {
-    JS_UpdateStackTop(rt);
+EXPORT("seed") int32_t seed(uint64_t random, char *setup, uint32_t length) {
     run402_reseed(ctx, random);
-    JS_SetMemoryLimit(rt, memory);
     JSValue text = JS_NewStringLen(ctx, setup, length);
     free(setup);
     int status = call_hook("setup", 1, &text);

@@ -40,7 +40,7 @@ hooks.report = (error) => {
       details: plain(given.details),
     });
   } catch (again) {
-    return JSON.stringify({ name: 'Error', message: 'The thrown value cannot be described', stack: String(again) });
+    return JSON.stringify({ name: 'Indescribable', message: 'The thrown value cannot be described', stack: String(again) });
   }
 };
 

@@ -67,8 +67,7 @@ hooks.fail = (text) => {
       error = new Error(message);
       break;
     default:
-      error = new DOMException(message, given.name);
-      return error;
+      return new DOMException(message, given.name);
   }
   if (given.code !== undefined) error.code = given.code;
   if (given.cause !== undefined) {

@@ -81,7 +81,7 @@ class ClientRequest extends (Writable as any) {
         redirect: 'manual',
         signal: this.#abort.signal,
       });
-      const message: any = new IncomingMessage({ read() {} });
+      const message: any = new (IncomingMessage as any)({ read() {} });
       message.statusCode = response.status;
       message.statusMessage = response.statusText;
       for (const [name, value] of response.headers) {
@@ -112,8 +112,8 @@ class Agent extends (EventEmitter as any) {
 
 function side(protocol: string) {
   const request = (input: string | URL | Options, second?: Options | ((message: IncomingMessage) => void), third?: (message: IncomingMessage) => void) => {
-    const callback = typeof second === 'function' ? second : third;
-    const extra = typeof second === 'object' ? second : {};
+    const callback = (typeof second === 'function' ? second : third) as ((message: IncomingMessage) => void) | undefined;
+    const extra: Options = typeof second === 'object' ? second : {};
     let options: Options = {};
     if (typeof input === 'string' || input instanceof URL) {
       const url = new URL(input);

@@ -1,5 +1,5 @@
 // What `import` and `require` find under Node's names.
-import * as buffer from 'buffer';
+import { bufferModule } from './buffer';
 import { host, hooks, install } from '../host';
 import * as asyncHooks from './async_hooks';
 import { process } from './process';
@@ -27,24 +27,6 @@ function offer(name: string, members: object, fallback?: unknown): void {
   else if (!('default' in namespace)) namespace.default = { ...namespace };
   host.builtins[name] = namespace;
 }
-
-const { Buffer } = buffer;
-install({ Buffer });
-const bufferModule = {
-  Buffer,
-  SlowBuffer: Buffer,
-  kMaxLength: buffer.kMaxLength,
-  constants: { MAX_LENGTH: buffer.kMaxLength, MAX_STRING_LENGTH: 1073741799 },
-  INSPECT_MAX_BYTES: 50,
-  Blob,
-  File,
-  atob,
-  btoa,
-  isUtf8: (bytes: Uint8Array) => host.decode(bytes) !== undefined,
-  isAscii: (bytes: Uint8Array) => bytes.every((byte) => byte < 128),
-  transcode: (bytes: Uint8Array, from: BufferEncoding, to: BufferEncoding) => Buffer.from(Buffer.from(bytes).toString(from), to),
-};
-type BufferEncoding = 'utf8' | 'latin1' | 'utf16le' | 'hex' | 'base64';
 
 offer('buffer', bufferModule);
 offer('async_hooks', asyncHooks);

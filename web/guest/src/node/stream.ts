@@ -31,7 +31,7 @@ const web = {
 
 // The bridges of Node 17 and later, which the package leaves out.
 Readable.fromWeb = (stream: ReadableStream) => Readable.from(stream as never, { objectMode: false });
-Readable.toWeb = (readable: AsyncIterable<unknown>) => ReadableStream.from(readable as never);
+Readable.toWeb = (readable: AsyncIterable<unknown>) => (ReadableStream as any).from(readable);
 Writable.fromWeb = (stream: WritableStream) => {
   const writer = stream.getWriter();
   return new Writable({

@@ -33,7 +33,7 @@ class DOMException extends Error {
     const named = typeof options === 'string' ? { name: options } : options;
     this.#name = String(named.name ?? 'Error');
     if ('cause' in named) this.cause = named.cause;
-    Error.captureStackTrace?.(this, DOMException);
+    (Error as { captureStackTrace?: (error: Error, from: unknown) => void }).captureStackTrace?.(this, DOMException);
   }
   override get name(): string {
     return this.#name;

@@ -119,7 +119,7 @@ function extract(body: unknown): { content: Content; type: string | null } {
     return bytes(encode(body.toString()), 'application/x-www-form-urlencoded;charset=UTF-8');
   }
   if (body instanceof FormData) {
-    const form = toMultipart(body);
+    const form = toMultipart(body as never);
     return bytes(form.bytes, form.type);
   }
   if (body instanceof ReadableStream) {
@@ -128,7 +128,8 @@ function extract(body: unknown): { content: Content; type: string | null } {
   }
   // Node accepts any async iterable; frameworks that believe they run on Node answer with one.
   if (typeof body === 'object' && body !== null && Symbol.asyncIterator in body) {
-    const stream = ReadableStream.from(body as AsyncIterable<Uint8Array>);
+    const { from } = ReadableStream as unknown as { from(source: unknown): ReadableStream<Uint8Array> };
+    const stream = from(body);
     return { content: { bytes: null, stream, used: false }, type: null };
   }
   return bytes(encode(String(body)), 'text/plain;charset=UTF-8');
@@ -422,7 +423,7 @@ function incoming(handle: number, signal: AbortSignal | null): ReadableStream<Ui
         if (chunk.length === 0) {
           done = true;
           controller.close();
-          controller.byobRequest?.respond(0);
+          (controller as ReadableByteStreamController).byobRequest?.respond(0);
         } else controller.enqueue(chunk);
       },
       cancel() {
