@@ -11,23 +11,31 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{BootError, config::Config, data_dir::DataDir};
 use crate::{
     common::{Clock, sealing::MasterKey},
-    edge::{self, Metrics},
+    edge::{self, Front, Greeting, Metrics},
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
     },
     features::{
+        apply::{self, Apply},
+        assets::Assets,
         billing::{self, Billing},
+        content::{self, Content},
         expose::{self, Expose},
+        hosts::{HostNames, Hosts},
         idempotency::Idempotency,
         identity::{Identity, IdentitySettings, admin},
         orgs::{self, Orgs},
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
-        rest::{self, NoUserKeys, Rest},
+        rest::{self, Rest},
+        secrets::{self, Secrets},
+        sites::{self, NoFunctions, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
+        subdomains::{self, Subdomains},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
+        user_keys::UserKeys,
     },
 };
 
@@ -36,6 +44,8 @@ const CONTROL_DATABASE: &str = "run402";
 const PLATFORM_ROLE: &str = "postgres";
 /// How often the lease sweeper looks.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// How long a stop waits for deploys under way.
+const DEPLOY_GRACE: Duration = Duration::from_secs(2);
 
 mod control_migrations {
     refinery::embed_migrations!("migrations/control");
@@ -50,11 +60,18 @@ pub struct App {
     payments: Arc<Payments>,
     tiers: Arc<Tiers>,
     inventory: Arc<dyn ProjectInventory>,
+    hosts: Arc<Hosts>,
     projects: Arc<Projects>,
     idempotency: Arc<Idempotency>,
+    user_keys: Arc<UserKeys>,
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
+    sites: Arc<Sites>,
+    subdomains: Arc<Subdomains>,
+    content: Arc<Content>,
+    secrets: Arc<Secrets>,
+    apply: Arc<Apply>,
     status: Arc<Status>,
 }
 
@@ -123,6 +140,9 @@ impl App {
         let payments = Arc::new(payments.map_err(refuse)?);
         let tiers =
             Arc::new(Tiers::new(database.clone(), clock.clone(), Arc::clone(&orgs), Arc::clone(&payments), catalogue));
+        let hosts =
+            Hosts::new(database.clone(), clock.clone(), host_names(config, public_url), config.subdomains.clone());
+        let hosts = Arc::new(hosts);
         let projects = Arc::new(Projects::new(projects::Dependencies {
             control: database.clone(),
             cluster: engines.cluster.clone(),
@@ -132,23 +152,82 @@ impl App {
             orgs: Arc::clone(&orgs),
             payments: Arc::clone(&payments),
             tiers: Arc::clone(&tiers),
+            hosts: Arc::clone(&hosts),
             data_dir: data_dir.path().to_owned(),
             settings: ProjectSettings { free: config.billing.free || config.projects.free, ..config.projects.clone() },
             rates: config.rate_limits.clone(),
             limits: config.limits.clone(),
         }));
         projects.start().await.map_err(refuse)?;
+        hosts.start().await.map_err(refuse)?;
         let idempotency = Arc::new(Idempotency::new(database.clone(), master.clone(), clock.clone()));
         let sql = Arc::new(Sql::new(Arc::clone(&projects), config.sql.clone()));
+        let user_keys = UserKeys::start(database.clone(), master.clone(), clock.clone()).await.map_err(refuse)?;
+        let user_keys = Arc::new(user_keys);
         let rest = Arc::new(Rest::new(rest::Dependencies {
             identity: Arc::clone(&identity),
             projects: Arc::clone(&projects),
-            user_keys: Arc::new(NoUserKeys),
+            user_keys: Arc::clone(&user_keys) as _,
             clock: clock.clone(),
             public_url: public_url.clone(),
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let secrets = Arc::new(Secrets::new(secrets::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+        }));
+        let content = Content::new(content::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            orgs: Arc::clone(&orgs),
+            projects: Arc::clone(&projects),
+            blobs: Arc::clone(&engines.blobs) as _,
+            staging_dir: data_dir.path().join("staging"),
+            min_free_bytes: u64::from(config.blobs.min_free_mb) * 1024 * 1024,
+            public_url: public_url.clone(),
+            settings: config.content.clone(),
+        });
+        let assets = Arc::new(Assets {});
+        let apply = Arc::new(Apply::new(apply::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            assets: Arc::clone(&assets),
+            hosts: Arc::clone(&hosts),
+            secrets: Arc::clone(&secrets),
+            expose: Arc::clone(&expose),
+            settings: config.apply.clone(),
+            testing: config.testing.clone(),
+        }));
+        // Before anything is served: deploys that a crash interrupted are finished or given up.
+        apply.start().await.map_err(refuse)?;
+        let sites = Arc::new(Sites::new(sites::Dependencies {
+            hosts: Arc::clone(&hosts),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            assets: Arc::clone(&assets),
+            releases: apply.releases(),
+            functions: Arc::new(NoFunctions),
+            store: Arc::clone(&engines.blobs) as _,
+            settings: config.sites.clone(),
+        }));
+        let subdomains = Arc::new(Subdomains::new(subdomains::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            hosts: Arc::clone(&hosts),
+            orgs: Arc::clone(&orgs),
+            apply: Arc::clone(&apply),
+        }));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "rest", "blob"],
@@ -170,11 +249,18 @@ impl App {
                 payments,
                 tiers,
                 inventory,
+                hosts,
                 projects,
                 idempotency,
+                user_keys,
                 sql,
                 rest,
                 expose,
+                sites,
+                subdomains,
+                content,
+                secrets,
+                apply,
                 status,
             },
             engines,
@@ -185,14 +271,27 @@ impl App {
     pub fn start_background(&self, tasks: &TaskTracker, stop: &CancellationToken) {
         tasks.spawn(Arc::clone(&self.status).sample_forever(stop.clone()));
         tasks.spawn(self.clone().sweep_forever(stop.clone()));
+        tasks.spawn(Arc::clone(&self.content).run(stop.clone()));
     }
 
     /// Ends the services' own work and writes what must reach the database before it stops.
     pub async fn stop(self) {
+        if time::timeout(DEPLOY_GRACE, self.apply.stop()).await.is_err() {
+            tracing::info!("a deploy was cut off; it is settled at the next start");
+        }
         self.projects.stop().await;
     }
 
-    pub fn router(&self, config: &Config) -> Router {
+    /// Everything behind the listener.
+    pub fn front(&self, config: &Config, public_url: &Url) -> Arc<Front> {
+        let metrics = Arc::new(Metrics::new());
+        let api = self.router(config, Arc::clone(&metrics), Greeting::new(public_url, &config.domain));
+        let timeout = Duration::from_secs(config.http.request_seconds);
+        let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
+        Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
+    }
+
+    fn router(&self, config: &Config, metrics: Arc<Metrics>, greeting: Greeting) -> Router {
         let api = OpenApiRouter::new()
             .merge(status::router())
             .merge(orgs::router())
@@ -202,11 +301,17 @@ impl App {
             .merge(projects::router())
             .merge(sql::router())
             .merge(rest::router())
-            .merge(expose::router());
-        edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
+            .merge(expose::router())
+            .merge(content::router())
+            .merge(secrets::router())
+            .merge(apply::router(config.apply.max_body_bytes))
+            .merge(subdomains::router())
+            .merge(sites::router());
+        edge::router(api, self.clone(), metrics, greeting, &config.http, &config.trusted_proxies)
     }
 
-    /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5) and old idempotency keys. What fails is
+    /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired
+    /// user keys. What fails is
     /// tried again with the next round.
     async fn sweep_forever(self, stop: CancellationToken) {
         let mut rounds = time::interval(SWEEP_EVERY);
@@ -219,6 +324,9 @@ impl App {
                 tracing::warn!(%error, "cannot forget old idempotency keys yet");
             }
             self.payments.shrink();
+            if let Err(error) = self.user_keys.sweep().await {
+                tracing::warn!(%error, "cannot forget retired user keys yet");
+            }
             if let Err(error) = self.sweep_leases().await {
                 tracing::warn!(%error, "the lease sweep failed");
             }
@@ -253,6 +361,15 @@ fn identity_settings(config: &Config, admin_key: &str, public_url: &Url) -> Iden
         admin_wallets: config.admin.wallets.clone(),
         admin_key_hash: config.admin.key_hash.clone().unwrap_or_else(|| admin::hash_key(admin_key)),
         rate_limits: config.rate_limits.enabled,
+    }
+}
+
+fn host_names(config: &Config, public_url: &Url) -> HostNames {
+    HostNames {
+        base: config.domain.clone(),
+        public_url: public_url.clone(),
+        // Names that signatures may name are names the API is reached by.
+        api_hosts: config.siwx_accept_domains.clone(),
     }
 }
 

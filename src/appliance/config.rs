@@ -26,11 +26,15 @@ use crate::{
     edge::{HttpSettings, LogSettings},
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
+        apply::{ApplySettings, TestingSettings},
         billing::PriceSettings,
+        content::ContentSettings,
+        hosts::SubdomainSettings,
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
         projects::{LimitSettings, ProjectSettings, RateSettings},
         rest::RestSettings,
+        sites::SiteSettings,
         sql::SqlSettings,
         status::OperatorSettings,
         tiers::TierSettings,
@@ -77,6 +81,12 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub content: ContentSettings,
+    pub apply: ApplySettings,
+    /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
+    pub testing: TestingSettings,
+    pub subdomains: SubdomainSettings,
+    pub sites: SiteSettings,
 }
 
 impl Default for Config {
@@ -106,6 +116,11 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            content: ContentSettings::default(),
+            apply: ApplySettings::default(),
+            testing: TestingSettings::default(),
+            subdomains: SubdomainSettings::default(),
+            sites: SiteSettings::default(),
         }
     }
 }

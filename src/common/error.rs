@@ -206,6 +206,20 @@ impl ApiError {
         .detail("feature", feature)
     }
 
+    /// The same error under a code of its own.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.0.code = code.into();
+        self
+    }
+
+    /// The same error in other words.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     #[must_use]
     pub fn category(mut self, category: Category) -> Self {
         self.0.category = category;

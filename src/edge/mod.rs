@@ -1,9 +1,13 @@
 //! What a socket sees: routes, limits, errors, CORS, metrics, the OpenAPI document.
 //!
+//! [`Front`] looks at the host first: tenants' requests go to the sites, everything else to the API's routes.
 //! The edge knows every feature's router and no feature's rules. Order of the layers, outermost first: request
 //! identity, time limit, error envelope, metrics and log ([`middleware`]); panics; CORS; body limit; routes.
 
 mod errors;
+mod front;
+mod greeting;
+mod host;
 mod listener;
 mod metrics;
 mod middleware;
@@ -24,6 +28,8 @@ use axum::{
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use front::Front;
+pub use greeting::Greeting;
 pub use listener::serve;
 pub use metrics::Metrics;
 pub use settings::{HttpSettings, LogFormat, LogSettings};
@@ -39,6 +45,7 @@ pub fn router<S>(
     api: OpenApiRouter<S>,
     state: S,
     metrics: Arc<Metrics>,
+    greeting: Greeting,
     limits: &HttpSettings,
     trusted_proxies: &[IpAddr],
 ) -> Router
@@ -62,7 +69,7 @@ where
                 metrics::answer(&metrics, &identity, peer.0, &headers)
             }),
         )
-        .route("/", post(chain_by_host))
+        .route("/", post(chain_by_host).get(async move |headers: HeaderMap| greeting.answer(&headers)))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_route)
         .with_state(state)

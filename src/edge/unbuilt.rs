@@ -19,7 +19,7 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/admin/v1/principals/**", "Principal administration"),
     Unbuilt("*", "/agent/v1/**", "Operator and agent accounts"),
     Unbuilt("*", "/ai/v1/**", "AI services"),
-    Unbuilt("*", "/apply/v1/**", "Deploys"),
+    Unbuilt("POST", "/apply/v1/service-asset-put", "Assets"),
     Unbuilt("*", "/apps/v1/**", "The apps marketplace"),
     Unbuilt("*", "/archives/v1/**", "Project archives"),
     Unbuilt("*", "/auth/v1/**", "App-user auth"),
@@ -27,7 +27,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/cache/v1/**", "The SSR cache"),
     Unbuilt("*", "/checkout/*", "Checkouts"),
     Unbuilt("*", "/ci/v1/**", "CI bindings"),
-    Unbuilt("*", "/content/v1/**", "Content uploads"),
     Unbuilt("*", "/contracts/v1/**", "Contract wallets"),
     Unbuilt("*", "/domains/v1/**", "Custom domains"),
     Unbuilt("*", "/email/v1/**", "E-mail domains"),
@@ -57,9 +56,7 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("POST", "/projects/v1/admin/*/demote-user", "App-user auth"),
     Unbuilt("*", "/projects/v1/admin/*/publish/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/versions/**", "The apps marketplace"),
-    Unbuilt("*", "/projects/v1/admin/*/secrets/**", "Function secrets"),
     Unbuilt("*", "/storage/v1/**", "Storage"),
-    Unbuilt("*", "/subdomains/v1/**", "Subdomains"),
     Unbuilt("*", "/wallets/v1/*/label", "Wallet labels"),
     Unbuilt("POST", "/webhooks/stripe", "Stripe"),
 ];
@@ -95,8 +92,8 @@ mod tests {
     #[test]
     fn known_routes_are_told_from_unknown_ones() {
         let cases = [
-            (Method::POST, "/apply/v1/plans", Some("Deploys")),
-            (Method::GET, "/apply/v1", Some("Deploys")),
+            (Method::POST, "/apply/v1/service-asset-put", Some("Assets")),
+            (Method::GET, "/apply/v1/service-asset-put", None),
             (Method::GET, "/apply/v2", None),
             (Method::POST, "/generate-image/v1", Some("Image generation")),
             (Method::GET, "/generate-image/v1", None),

@@ -1,7 +1,7 @@
 //! The capabilities of Run402, one folder each. A feature uses another only through what its `mod.rs` exports.
 //!
-//! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql ← expose;
-//! projects ← content ← assets ← releases ← apply ← subdomains, sites; hosts and secrets beside content; status looks
+//! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql ← expose; user_keys ← rest;
+//! hosts ← projects ← content ← assets ← releases ← apply ← subdomains, sites; secrets beside content; status looks
 //! at all.
 
 pub mod apply;
@@ -23,3 +23,4 @@ pub mod sql;
 pub mod status;
 pub mod subdomains;
 pub mod tiers;
+pub mod user_keys;

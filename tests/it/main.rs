@@ -3,9 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apply;
+mod apply_crash;
 mod billing;
 mod boot;
+mod browser;
 mod clients;
+mod content;
 mod durability;
 mod expose;
 mod faucet;
@@ -16,5 +20,7 @@ mod payments;
 mod projects;
 mod rest;
 mod service;
+mod sites;
 mod sql;
+mod subdomains;
 mod tiers;

@@ -4,7 +4,9 @@
 //! process (a boot costs a second), so tests isolate themselves by using wallets and projects of their own.
 
 pub mod appliance;
+pub mod content;
 pub mod control;
+pub mod deploy;
 pub mod http;
 pub mod payment;
 pub mod process;

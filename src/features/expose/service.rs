@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
-use tokio_postgres::IsolationLevel;
+use tokio_postgres::{IsolationLevel, Transaction};
 use tracing::Instrument;
 
 use crate::{
@@ -58,6 +58,16 @@ impl Expose {
             }
         };
         tokio::spawn(work.in_current_span()).await.map_err(ApiError::internal)?
+    }
+
+    /// As [`Expose::apply`] at the end of an open transaction of the owner role, which must read committed data and
+    /// which the caller commits and, after an error, gives up with its session. Answers whether anything changed; the
+    /// caller then bumps the schema version.
+    ///
+    /// # Errors
+    /// As [`Expose::apply`].
+    pub async fn apply_in(&self, tx: &Transaction<'_>, project: &Project, document: Value) -> ApiResult<bool> {
+        Ok(apply_in(tx, &self.projects, project, document).await?.1)
     }
 
     /// The manifest in force, or one rebuilt from live grants when none was ever applied.
@@ -149,22 +159,32 @@ async fn apply_on(
     project: &Project,
     document: Value,
 ) -> Result<(Applied, bool), ExposeError> {
-    let (manifest, mut issues) = shape::read(&document);
     // Each snapshot must see what was committed before it.
     let tx = owner.build_transaction().isolation_level(IsolationLevel::ReadCommitted).read_only(false).start().await?;
-    store::configure(&tx).await?;
-    store::take_turn(&tx).await?;
+    let outcome = apply_in(&tx, projects, project, document).await?;
+    tx.commit().await?;
+    Ok(outcome)
+}
+
+async fn apply_in(
+    tx: &Transaction<'_>,
+    projects: &Projects,
+    project: &Project,
+    document: Value,
+) -> Result<(Applied, bool), ExposeError> {
+    let (manifest, mut issues) = shape::read(&document);
+    store::configure(tx).await?;
+    store::take_turn(tx).await?;
     let stored = stored_of(projects, project).await?;
     let before = stored.clone().unwrap_or_default();
 
     // What is granted or to be granted must not be altered between the snapshot and the grants.
-    let seen = store::snapshot(&tx).await?;
-    store::hold(&tx, &touched(&manifest, &seen)).await?;
-    let catalog = store::snapshot(&tx).await?;
+    let seen = store::snapshot(tx).await?;
+    store::hold(tx, &touched(&manifest, &seen)).await?;
+    let catalog = store::snapshot(tx).await?;
     issues.extend(validate(&manifest, &Ground { catalog: &catalog, recorded: &before.objects, open: false }));
     let findings = Findings::of(issues);
     if findings.has_errors {
-        tx.rollback().await?;
         return Err(ExposeError::Invalid(findings));
     }
 
@@ -172,24 +192,23 @@ async fn apply_on(
     let after = if steps.is_empty() {
         catalog
     } else {
-        store::search_as_project(&tx).await?;
+        store::search_as_project(tx).await?;
         for step in &steps {
             let refused = |source| ExposeError::Statement { path: step.path.clone(), source };
-            store::run(&tx, &step.sql).await.map_err(refused)?;
+            store::run(tx, &step.sql).await.map_err(refused)?;
         }
-        store::snapshot(&tx).await?
+        store::snapshot(tx).await?
     };
     let grants = plan::grants(&manifest, &after);
     if !grants.is_empty() {
-        projects.platform_step(&tx, project, PlatformStep::Grants, &json!(grants)).await?;
+        projects.platform_step(tx, project, PlatformStep::Grants, &json!(grants)).await?;
     }
     let now = Stored { objects: plan::record(&manifest, &after), ..to_store(document) };
     let recorded_anew = stored.as_ref() != Some(&now);
     if recorded_anew {
         let payload = json!({"manifest": now.manifest, "sha256_hex": now.sha256_hex, "objects": now.objects});
-        projects.platform_step(&tx, project, PlatformStep::RecordManifest, &payload).await?;
+        projects.platform_step(tx, project, PlatformStep::RecordManifest, &payload).await?;
     }
-    tx.commit().await?;
 
     let names = exposed_names(&manifest);
     let previous = exposed_names(&shape::read(&before.manifest).0);

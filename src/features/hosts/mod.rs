@@ -1,13 +1,30 @@
-//! SKELETON. Hosts: which names a project answers to, and the URLs made of them (contract 04 §1, §8).
+//! Hosts: which names a project answers to, and the URLs made of them (contract 04 §1, §8).
+//!
+//! A request is placed from memory: [`Hosts`] keeps an immutable map of labels below the base domain, replaced on
+//! change. The rows behind it are the projects' public ids and the claimed subdomains.
+//!
+//! Invariants:
+//! - A name belongs to one project. Claims change inside the caller's transaction ([`Hosts::bind`]); memory follows
+//!   after the commit ([`Hosts::refresh`]).
+//! - The `pr-` host of a project answers from its creation to its purge, and is never claimed or released.
+//! - A name of a purged project is held for its organisation for `subdomains.hold_days`.
+
+mod directory;
+mod error;
+mod name;
+mod service;
+mod settings;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use name::{BadHost, Hostname, validate_name};
+pub use service::{HostNames, Hosts};
+pub use settings::SubdomainSettings;
 
 use std::sync::Arc;
 
-use tokio_postgres::Transaction;
-
-use crate::{
-    common::{ApiResult, DeploymentId, ProjectId},
-    engines::postgres::DatabaseError,
-};
+use crate::common::{DeploymentId, ProjectId, Timestamp};
 
 /// What a `Host` header names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +33,7 @@ pub enum Bound {
     Api,
     /// `pr-<public id>.<base>`
     Project(ProjectId),
-    /// `dpl-….sites.<base>`
+    /// `dpl-….sites.<base>`, known by its form only.
     Deployment(DeploymentId),
     /// `<name>.<base>`; `pin` is a deployment it was pointed at by hand since the last activation.
     Subdomain { name: String, project: ProjectId, pin: Option<DeploymentId> },
@@ -24,6 +41,14 @@ pub enum Bound {
     UnknownManaged,
     /// Any other name.
     Foreign,
+}
+
+/// Request extension of an API call that came in on a tenant host: the host names the project.
+#[derive(Clone, Debug)]
+pub struct TenantHost {
+    pub bound: Arc<Bound>,
+    /// Normalised: lower case, no port.
+    pub host: String,
 }
 
 /// URLs of one project, all absolute, without a trailing slash.
@@ -48,64 +73,8 @@ impl ProjectUrls {
 pub struct Claim {
     pub name: String,
     pub project: ProjectId,
-}
-
-pub struct Hosts {}
-
-impl Hosts {
-    /// From memory; `host` is the raw header value.
-    ///
-    /// # Errors
-    /// 400 `BAD_HOST`.
-    pub fn resolve(&self, host: &str) -> ApiResult<Bound> {
-        let _ = host;
-        Ok(Bound::Foreign)
-    }
-
-    /// From memory.
-    pub fn urls(&self, project: &ProjectId) -> Option<Arc<ProjectUrls>> {
-        let _ = project;
-        None
-    }
-
-    pub fn deployment_url(&self, deployment: &DeploymentId) -> String {
-        deployment.to_string()
-    }
-
-    /// Names claimed by the project now, oldest first; from memory.
-    pub fn names(&self, project: &ProjectId) -> Vec<String> {
-        let _ = project;
-        Vec::new()
-    }
-
-    /// Whether the project may claim these names: syntax is checked by the spec; this looks at reserved words and
-    /// other owners. No writes.
-    ///
-    /// # Errors
-    /// 409 `SUBDOMAIN_TAKEN`; 400 for a reserved word.
-    pub async fn check(&self, project: &ProjectId, names: &[String]) -> ApiResult<()> {
-        let _ = (project, names);
-        Ok(())
-    }
-
-    /// Inside a transaction of the control database: exactly these names belong to the project.
-    ///
-    /// # Errors
-    /// 409 `SUBDOMAIN_TAKEN`.
-    pub async fn bind(&self, tx: &Transaction<'_>, project: &ProjectId, names: &[String]) -> ApiResult<()> {
-        let _ = (tx, project, names);
-        Ok(())
-    }
-
-    /// After that commit: memory follows.
-    pub async fn refresh(&self, project: &ProjectId) -> Result<(), DatabaseError> {
-        let _ = project;
-        Ok(())
-    }
-}
-
-/// Syntax of a subdomain (ruling 4 of contract 00): the message of what is wrong.
-pub fn validate_name(name: &str) -> Result<(), &'static str> {
-    let _ = name;
-    Ok(())
+    /// None: it follows the live release.
+    pub pin: Option<DeploymentId>,
+    pub claimed_at: Timestamp,
+    pub updated_at: Timestamp,
 }

@@ -58,6 +58,7 @@ impl Projects {
         let (row, organisation) = self.authorised(wallet, id, Action::ProjectRead).await?;
         let limits = self.limits_of(organisation.lease.map(|lease| lease.tier));
         let pending = self.registry.find(&row.id).map_or(0, |live| live.runtime.pending_calls());
+        let site_url = self.site_url(&row.id);
         Ok(ProjectDetail {
             effective_status: row.effective_status(&organisation),
             organization_lifecycle_state: organisation.lifecycle.state.as_str(),
@@ -72,7 +73,7 @@ impl Projects {
             public_id: row.public_id,
             name: row.name,
             org_id: row.organisation,
-            site_url: None,
+            site_url,
             custom_domains: Vec::new(),
             last_deploy: None,
             mailbox: Vec::new(),
@@ -176,6 +177,11 @@ impl Projects {
         organisation.ok_or_else(|| ApiError::internal(format!("organisation {id} of a project is missing")))
     }
 
+    /// URL of the first claimed subdomain.
+    fn site_url(&self, id: &ProjectId) -> Option<String> {
+        self.hosts.urls(id).and_then(|urls| urls.subdomain.clone())
+    }
+
     async fn list_rows(&self, rows: Vec<ProjectRow>) -> ApiResult<Vec<ProjectListRow>> {
         let mut organisations: HashMap<OrganisationId, Organisation> = HashMap::new();
         let mut listed = Vec::with_capacity(rows.len());
@@ -185,7 +191,8 @@ impl Projects {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => unknown.insert(self.organisation(id).await?),
             };
-            listed.push(row.into_list_row(organisation));
+            let site_url = self.site_url(&row.id);
+            listed.push(row.into_list_row(organisation, site_url));
         }
         Ok(listed)
     }

@@ -17,6 +17,7 @@
 mod background;
 mod databases;
 mod extract;
+mod gate;
 mod inventory;
 mod listing;
 mod metering;
@@ -33,6 +34,7 @@ mod tests;
 mod types;
 
 pub use extract::ServiceProject;
+pub use gate::{ClosedGate, Passage};
 pub use routes::router;
 pub use service::{Dependencies, PlatformStep, Projects, StartError};
 pub use settings::{LimitSettings, ProjectSettings, RateSettings};

@@ -173,10 +173,11 @@ impl Projects {
         };
 
         let id = ProjectId::generate(self.clock.now());
+        let public_id = names::public_id();
         let name = order.project.name.clone().unwrap_or_else(names::label);
         let project = store::InsertProject {
             id: &id,
-            public_id: &names::public_id(),
+            public_id: &public_id,
             organisation: owner,
             name: &name,
             spare: &spare,
@@ -199,6 +200,7 @@ impl Projects {
         };
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         drop(connection);
+        self.hosts.begin(&id, &public_id);
         self.begin_life(id, &locked, spare).await;
         Ok(Attempt::Done(response))
     }

@@ -64,8 +64,9 @@ impl Projects {
         Ok(())
     }
 
-    /// From here on every key of the project fails.
+    /// From here on every key of the project fails and its hosts are unknown.
     async fn end_life(&self, id: &ProjectId) {
+        self.hosts.end(id);
         if let Some(live) = self.registry.remove(id)
             && let Err(error) = self.refresh_organisation(live.project.organisation).await
         {

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::{Project, metering::Pool};
+use super::{Project, gate::Gate, metering::Pool};
 use crate::common::{OrganisationId, ProjectId};
 
 /// What changes about a project while it lives, without replacing the map.
@@ -21,6 +21,7 @@ pub(super) struct Runtime {
     bootstrap_version: AtomicI32,
     /// Held by the one session that brings the database up to date.
     pub migrating: tokio::sync::Mutex<()>,
+    pub gate: Arc<Gate>,
     pending_calls: AtomicI64,
     /// Used since its storage was last measured.
     used: AtomicBool,
@@ -32,6 +33,7 @@ impl Runtime {
             schema_version: AtomicU64::new(1),
             bootstrap_version: AtomicI32::new(bootstrap_version),
             migrating: tokio::sync::Mutex::new(()),
+            gate: Arc::default(),
             pending_calls: AtomicI64::new(0),
             // What happened before a restart may not have been measured.
             used: AtomicBool::new(true),

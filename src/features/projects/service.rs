@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     Project,
     databases::{self, Databases, PLATFORM_ROLE},
+    gate::{ClosedGate, Passage},
     metering::{Limits, Pool, Usage},
     registry::{Live, Registry, Runtime, Snapshot},
     settings::{LimitSettings, ProjectSettings, RateSettings},
@@ -25,6 +26,7 @@ use crate::{
     },
     engines::postgres::{Cluster, Connection, Database, DatabaseError},
     features::{
+        hosts::Hosts,
         identity::{Identity, KeyRole, ProjectKey},
         orgs::{Orgs, Tier},
         payments::Payments,
@@ -45,6 +47,7 @@ pub struct Dependencies {
     pub orgs: Arc<Orgs>,
     pub payments: Arc<Payments>,
     pub tiers: Arc<Tiers>,
+    pub hosts: Arc<Hosts>,
     /// Whose disk must have room for new projects.
     pub data_dir: PathBuf,
     pub settings: ProjectSettings,
@@ -96,6 +99,7 @@ pub struct Projects {
     pub(super) orgs: Arc<Orgs>,
     pub(super) payments: Arc<Payments>,
     pub(super) tiers: Arc<Tiers>,
+    pub(super) hosts: Arc<Hosts>,
     pub(super) data_dir: PathBuf,
     pub(super) settings: ProjectSettings,
     limits: LimitSettings,
@@ -127,6 +131,7 @@ impl Projects {
             orgs: parts.orgs,
             payments: parts.payments,
             tiers: parts.tiers,
+            hosts: parts.hosts,
             data_dir: parts.data_dir,
             settings: parts.settings,
             limits: parts.limits,
@@ -202,6 +207,11 @@ impl Projects {
         self.registry.find(id).map(|live| live.project)
     }
 
+    /// Whether a live project is archived; `None` for one that is not live. From memory.
+    pub fn is_archived(&self, id: &ProjectId) -> Option<bool> {
+        self.registry.snapshot().projects.get(id).map(|live| live.project.archived)
+    }
+
     /// The live project a key belongs to. No query.
     ///
     /// # Errors
@@ -249,6 +259,49 @@ impl Projects {
         live.pool.admit(grows)?;
         live.runtime.count_call();
         Ok(())
+    }
+
+    /// Whether the organisation may store this much more, from memory.
+    ///
+    /// # Errors
+    /// 403 `QUOTA_EXCEEDED`; 401 `UNAUTHORIZED` when the project was purged a moment ago.
+    pub fn room_for(&self, project: &Project, bytes: u64) -> ApiResult<()> {
+        let snapshot = self.registry.snapshot();
+        let live = snapshot
+            .projects
+            .get(&project.id)
+            .ok_or_else(|| ApiError::unauthorized("This key belongs to no live project."))?;
+        live.pool.room_for(bytes)
+    }
+
+    /// # Errors
+    /// 403 `PROJECT_ARCHIVED`.
+    pub fn refuse_archived(&self, project: &Project) -> ApiResult<()> {
+        if project.archived { Err(archived()) } else { Ok(()) }
+    }
+
+    /// Enters the data plane of a project; hold the passage for as long as the request works on its database.
+    ///
+    /// # Errors
+    /// 503 `MIGRATE_GATE_ACTIVE` while a deploy changes the schema; 401 `UNAUTHORIZED` when the project was purged a
+    /// moment ago.
+    pub fn enter(&self, project: &Project) -> ApiResult<Passage> {
+        self.registry
+            .find(&project.id)
+            .ok_or_else(|| ApiError::unauthorized("This key belongs to no live project."))?
+            .runtime
+            .gate
+            .enter()
+    }
+
+    /// Keeps new requests out of the project's data plane and waits for those under way.
+    ///
+    /// # Errors
+    /// 503 `MIGRATE_GATE_ACTIVE` when they do not end within `patience`; 401 `UNAUTHORIZED` for a purged project.
+    pub async fn close_gate(&self, project: &Project, patience: Duration) -> ApiResult<ClosedGate> {
+        let live = self.registry.find(&project.id);
+        let live = live.ok_or_else(|| ApiError::unauthorized("This project was deleted."))?;
+        live.runtime.gate.close(patience).await
     }
 
     /// A session logged in as the project's owner role (raw SQL, migrations).

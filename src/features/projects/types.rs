@@ -330,14 +330,14 @@ impl ProjectRow {
         effective_status(self.archived_at.is_some(), self.deleted_at.is_some(), organisation.lifecycle.state)
     }
 
-    pub fn into_list_row(self, organisation: &Organisation) -> ProjectListRow {
+    pub fn into_list_row(self, organisation: &Organisation, site_url: Option<String>) -> ProjectListRow {
         ProjectListRow {
             status: self.status(),
             effective_status: self.effective_status(organisation),
             organization_lifecycle_state: organisation.lifecycle.state.as_str(),
             lease_perpetual: organisation.lease_perpetual,
             tier: tier_or_smallest(organisation),
-            site_url: None,
+            site_url,
             custom_domains: Vec::new(),
             org_id: self.organisation,
             id: self.id,

@@ -172,7 +172,7 @@ pub struct I18n {
 }
 
 /// A ReleaseSpec whose parts are valid in themselves (contract 03 §4.3).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
     pub project: ProjectId,
     pub base: Base,
@@ -227,14 +227,14 @@ pub enum RouteMethod {
     Put,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RouteTarget {
     Function { name: String },
     Static { file: String },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RouteKind {
     Exact,
@@ -351,6 +351,12 @@ pub struct ServedRelease {
 pub trait ReleaseSource: Send + Sync {
     /// The live release of a project, when it is in memory.
     fn cached(&self, project: &ProjectId) -> Option<Arc<ServedRelease>>;
+
+    /// The release of a deployment host, when it is in memory.
+    fn cached_deployment(&self, deployment: &DeploymentId) -> Option<Arc<ServedRelease>> {
+        let _ = deployment;
+        None
+    }
 
     /// The live release, read if need be. None: nothing was deployed.
     fn live<'a>(&'a self, project: &'a ProjectId) -> BoxFuture<'a, ApiResult<Option<Arc<ServedRelease>>>>;

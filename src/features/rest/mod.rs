@@ -37,4 +37,4 @@ pub mod token;
 
 pub use routes::router;
 pub use service::{Dependencies, Rest, RestSettings};
-pub use token::{NoUserKeys, UserKey, UserKeys};
+pub use token::KeySource;

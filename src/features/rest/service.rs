@@ -31,7 +31,7 @@ use super::{
         store::{LoadError, read_catalog},
     },
     store,
-    token::{Caller, Surface, Tokens, UserKeys},
+    token::{Caller, KeySource, Surface, Tokens},
 };
 use crate::{
     common::{ApiError, ApiResult, Clock},
@@ -90,7 +90,7 @@ impl Default for RestSettings {
 pub struct Dependencies {
     pub identity: Arc<Identity>,
     pub projects: Arc<Projects>,
-    pub user_keys: Arc<dyn UserKeys>,
+    pub user_keys: Arc<dyn KeySource>,
     pub clock: Clock,
     /// For the root document.
     pub public_url: Url,
@@ -176,6 +176,7 @@ impl Rest {
         project: &Project,
     ) -> Result<Response, RestError> {
         let started = Instant::now();
+        let _passage = self.projects.enter(project)?;
         let target = Target::parse(&incoming.path)?;
         let mut request = ApiRequest::parse(HttpRequest {
             method: &incoming.method,

@@ -11,7 +11,6 @@ use std::{
 
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -19,32 +18,24 @@ use sha2::{Digest, Sha256};
 use super::error::{NativeError, RestError};
 use crate::{
     common::{ApiError, Category, Clock, ProjectId, Timestamp},
-    features::identity::{Identity, KeyRole},
+    features::{
+        identity::{Identity, KeyRole},
+        user_keys::{self, VerifyingKey},
+    },
 };
 
 /// Verified tokens remembered, so that a user's signature is checked once and not with every request.
 const REMEMBERED_TOKENS: usize = 10_000;
 
-/// A public key that signs user tokens.
-#[derive(Clone)]
-pub struct UserKey {
-    pub key: Arc<DecodingKey>,
-    /// The only project whose tokens it may sign; None for a key of the box.
-    pub project: Option<ProjectId>,
-}
-
-/// The published keys (ES256). App auth owns them; until it does there are none.
-pub trait UserKeys: Send + Sync {
+/// The published keys of app users' tokens (ES256).
+pub trait KeySource: Send + Sync {
     /// The key of this id, if it is published now.
-    fn find(&self, kid: &str) -> Option<UserKey>;
+    fn find(&self, kid: &str) -> Option<VerifyingKey>;
 }
 
-/// No keys: every user token is refused.
-pub struct NoUserKeys;
-
-impl UserKeys for NoUserKeys {
-    fn find(&self, _: &str) -> Option<UserKey> {
-        None
+impl KeySource for user_keys::UserKeys {
+    fn find(&self, kid: &str) -> Option<VerifyingKey> {
+        Self::find(self, kid)
     }
 }
 
@@ -101,7 +92,7 @@ pub enum Surface {
 /// Verifies the tokens of REST requests.
 pub struct Tokens {
     identity: Arc<Identity>,
-    keys: Arc<dyn UserKeys>,
+    keys: Arc<dyn KeySource>,
     clock: Clock,
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
 }
@@ -134,7 +125,7 @@ impl Times {
 }
 
 impl Tokens {
-    pub fn new(identity: Arc<Identity>, keys: Arc<dyn UserKeys>, clock: Clock) -> Self {
+    pub fn new(identity: Arc<Identity>, keys: Arc<dyn KeySource>, clock: Clock) -> Self {
         Self { identity, keys, clock, remembered: Mutex::default() }
     }
 
@@ -209,10 +200,11 @@ impl Tokens {
             known.times.check(self.clock.now())?;
             return Ok(known.caller);
         }
-        let claims = verified_claims(token, &key.key)?;
+        let claims = user_keys::signed_claims(token, &key.key)
+            .ok_or_else(|| NativeError::invalid_token("JWT cryptographic operation failed"))?;
         let times = Times { exp: number(&claims, "exp"), nbf: number(&claims, "nbf") };
         times.check(self.clock.now())?;
-        let caller = Arc::new(user(&claims, key.project.as_ref())?);
+        let caller = Arc::new(user(&claims, &key.project)?);
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         // Forgetting all at once is rare and costs each user one verification.
         if remembered.len() >= REMEMBERED_TOKENS {
@@ -256,22 +248,11 @@ impl Header {
     }
 }
 
-/// Signature only: times and roles are judged by the rules of this layer.
-fn verified_claims(token: &str, key: &DecodingKey) -> Result<Map<String, Value>, NativeError> {
-    let mut validation = Validation::new(Algorithm::ES256);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation)
-        .map(|data| data.claims)
-        .map_err(|_| NativeError::invalid_token("JWT cryptographic operation failed"))
-}
-
 fn number(claims: &Map<String, Value>, name: &str) -> Option<f64> {
     claims.get(name).and_then(Value::as_f64)
 }
 
-fn user(claims: &Map<String, Value>, key_project: Option<&ProjectId>) -> Result<Caller, RestError> {
+fn user(claims: &Map<String, Value>, key_project: &ProjectId) -> Result<Caller, RestError> {
     let text = |name: &str| match claims.get(name) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) => number.to_string(),
@@ -281,7 +262,7 @@ fn user(claims: &Map<String, Value>, key_project: Option<&ProjectId>) -> Result<
     let role = CallerRole::of_user(&text("role")).ok_or_else(|| refused("The token's role is not one users have."))?;
     let project: ProjectId =
         text("project_id").parse().map_err(|_| refused("The token does not say which project it is for."))?;
-    if key_project.is_some_and(|bound| *bound != project) {
+    if *key_project != project {
         return Err(refused("The token is signed with another project's key."));
     }
     Ok(Caller {
@@ -315,7 +296,7 @@ impl RestError {
 mod tests {
     use axum::http::{HeaderName, HeaderValue};
     use base64::engine::general_purpose::STANDARD;
-    use jsonwebtoken::{EncodingKey, Header as JwtHeader, encode};
+    use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header as JwtHeader, encode};
     use url::Url;
 
     use super::*;
@@ -326,19 +307,19 @@ mod tests {
     const X: &str = "9OvBEcqbgdfECw_77lFaV7eMOyFWwAnriVS5urZ3tfs";
     const Y: &str = "tc7W22J2PmVtOty9zV3Y9M6AjztmrrRBHmmjb808_PM";
 
-    struct OneKey(Option<ProjectId>);
+    struct OneKey;
 
-    impl UserKeys for OneKey {
-        fn find(&self, kid: &str) -> Option<UserKey> {
+    impl KeySource for OneKey {
+        fn find(&self, kid: &str) -> Option<VerifyingKey> {
             let key = Arc::new(DecodingKey::from_ec_components(X, Y).unwrap());
-            (kid == "k1").then(|| UserKey { key, project: self.0.clone() })
+            (kid == "k1").then(|| VerifyingKey { key, project: PROJECT.parse().unwrap() })
         }
     }
 
     const PROJECT: &str = "prj_1_a";
     const NOW: i64 = 1_800_000_000;
 
-    fn tokens(bound: Option<&str>) -> Tokens {
+    fn tokens() -> Tokens {
         let settings = IdentitySettings {
             public_url: Url::parse("http://localhost:4020").unwrap(),
             accept_domains: Vec::new(),
@@ -349,8 +330,7 @@ mod tests {
         };
         let clock = Clock::fixed(Timestamp::from_millis(NOW * 1000).unwrap());
         let identity = Identity::new(settings, &MasterKey::from_bytes([7; 32]), clock.clone());
-        let keys = OneKey(bound.map(|id| id.parse().unwrap()));
-        Tokens::new(Arc::new(identity), Arc::new(keys), clock)
+        Tokens::new(Arc::new(identity), Arc::new(OneKey), clock)
     }
 
     fn project_key(tokens: &Tokens, project: &str, role: KeyRole) -> String {
@@ -382,7 +362,7 @@ mod tests {
 
     #[test]
     fn the_bearer_wins_and_project_keys_open_their_own_door() {
-        let tokens = tokens(None);
+        let tokens = tokens();
         let anon = project_key(&tokens, PROJECT, KeyRole::Anon);
         let service = project_key(&tokens, PROJECT, KeyRole::Service);
         let foreign = project_key(&tokens, "prj_2_b", KeyRole::Anon);
@@ -420,7 +400,7 @@ mod tests {
 
     #[test]
     fn tokens_that_prove_nothing_are_refused() {
-        let tokens = tokens(Some(PROJECT));
+        let tokens = tokens();
         let none = format!(
             "{}.{}.",
             URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#),
@@ -462,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_remembered_token_still_expires() {
-        let tokens = tokens(None);
+        let tokens = tokens();
         let header = format!("Bearer {}", user_token(Some("k1"), &json!({"role": "project_admin"})));
         let now = || ask(&tokens, Surface::Public, &[("authorization", &header)]);
         assert_eq!((now(), now()), (Ok(CallerRole::ProjectAdmin), Ok(CallerRole::ProjectAdmin)));
@@ -472,7 +452,7 @@ mod tests {
 
     #[test]
     fn claims_become_settings() {
-        let tokens = tokens(None);
+        let tokens = tokens();
         let mut headers = HeaderMap::new();
         let token = format!("Bearer {}", user_token(Some("k1"), &json!({})));
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&token).unwrap());

@@ -16,7 +16,7 @@ use tracing::Instrument;
 use crate::{
     common::{ApiError, ApiResult},
     engines::postgres::Connection,
-    features::projects::{Project, Projects},
+    features::projects::{Passage, Project, Projects},
 };
 
 use super::{
@@ -70,6 +70,7 @@ impl Sql {
         let reading = read_off_reactor(&request).await?;
         self.projects.meter(project, reading.grows)?;
         let script = reading.script.map_err(|refusal| refusal.into_api_error(&request.sql))?;
+        let passage = self.projects.enter(project)?;
 
         let stop = CancellationToken::new();
         let (answer, answered) = oneshot::channel();
@@ -80,6 +81,7 @@ impl Sql {
             request,
             script,
             stop: stop.clone(),
+            _passage: passage,
         };
         tokio::spawn(job.run(answer).in_current_span());
         let _stop_if_dropped = stop.drop_guard();
@@ -120,6 +122,7 @@ struct Job {
     request: Arc<SqlRequest>,
     script: Script,
     stop: CancellationToken,
+    _passage: Passage,
 }
 
 impl Job {
