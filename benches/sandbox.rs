@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use run402::engines::sandbox::{
-    HostServices, Limits, LogLine, Modules, OutboundRequest, OutboundResponse, Program, Request, Sandbox, SandboxSettings,
-    ServiceError,
+    HostServices, Limits, LogLine, Modules, OutboundRequest, OutboundResponse, Program, Request, Sandbox,
+    SandboxSettings, ServiceError,
 };
 use url::Url;
 
@@ -63,8 +63,12 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let began = Instant::now();
-        let sandbox = Sandbox::start(SandboxSettings { max_instances: 1100, ..SandboxSettings::default() }, cache.clone(), [1; 32])
-            .expect("the sandbox starts");
+        let sandbox = Sandbox::start(
+            SandboxSettings { max_instances: 1100, ..SandboxSettings::default() },
+            cache.clone(),
+            [1; 32],
+        )
+        .expect("the sandbox starts");
         sandbox.ready().await.expect("the guest compiles");
         println!("first boot (Cranelift)           {:>8.0} ms", began.elapsed().as_secs_f64() * 1e3);
         let began = Instant::now();

@@ -8,8 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use wasmtime::{Caller, Engine, Linker, Memory, Result, format_err};
 
 use super::{
-    codecs, crypto,
-    egress,
+    codecs, crypto, egress,
     frame::unpack,
     ops::Op,
     services::{LogLevel, ServiceError},

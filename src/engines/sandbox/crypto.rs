@@ -64,15 +64,31 @@ pub(super) enum KeyKind {
 #[serde(tag = "op", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 enum Call {
     /// data
-    Digest { hash: Hash },
+    Digest {
+        hash: Hash,
+    },
     /// key, data
-    Hmac { hash: Hash },
+    Hmac {
+        hash: Hash,
+    },
     /// key, salt, info
-    Hkdf { hash: Hash, length: usize },
+    Hkdf {
+        hash: Hash,
+        length: usize,
+    },
     /// password, salt
-    Pbkdf2 { hash: Hash, iterations: u32, length: usize },
+    Pbkdf2 {
+        hash: Hash,
+        iterations: u32,
+        length: usize,
+    },
     /// password, salt
-    Scrypt { log_n: u8, r: u32, p: u32, length: usize },
+    Scrypt {
+        log_n: u8,
+        r: u32,
+        p: u32,
+        length: usize,
+    },
     /// key, iv, data, additional data
     Cipher {
         cipher: Cipher,
@@ -84,19 +100,45 @@ enum Call {
         #[serde(default)]
         padding: bool,
     },
-    Generate { kind: KeyKind, curve: Option<Curve>, bits: Option<usize> },
+    Generate {
+        kind: KeyKind,
+        curve: Option<Curve>,
+        bits: Option<usize>,
+    },
     /// key data: any of the encodings
-    Import { format: String, kind: Option<KeyKind>, curve: Option<Curve> },
+    Import {
+        format: String,
+        kind: Option<KeyKind>,
+        curve: Option<Curve>,
+    },
     /// key
-    Export { format: String, private: bool },
+    Export {
+        format: String,
+        private: bool,
+    },
     /// private key
     Public {},
     /// private key, data
-    Sign { scheme: Scheme, hash: Hash, salt: Option<usize>, #[serde(default)] der: bool },
+    Sign {
+        scheme: Scheme,
+        hash: Hash,
+        salt: Option<usize>,
+        #[serde(default)]
+        der: bool,
+    },
     /// public key, signature, data
-    Verify { scheme: Scheme, hash: Hash, salt: Option<usize>, #[serde(default)] der: bool },
+    Verify {
+        scheme: Scheme,
+        hash: Hash,
+        salt: Option<usize>,
+        #[serde(default)]
+        der: bool,
+    },
     /// key, data, label
-    RsaOaep { encrypt: bool, hash: Hash },
+    RsaOaep {
+        encrypt: bool,
+        hash: Hash,
+    },
     /// private key, public key
     Ecdh {},
 }

@@ -220,8 +220,12 @@ impl Egress {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(Duration::from_secs(settings.connect_seconds.into())));
-        let https =
-            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().enable_http2().wrap_connector(http);
+        let https = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(http);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
@@ -257,7 +261,16 @@ struct FetchHead {
 fn is_hop(name: &str) -> bool {
     matches!(
         name,
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "host" | "content-length" | "expect"
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "host"
+            | "content-length"
+            | "expect"
     )
 }
 
@@ -281,7 +294,9 @@ pub(super) fn fetch(state: &mut State, id: i32, payload: Vec<u8>) -> Result<Vec<
         return Ok(Vec::new());
     }
     if !state.egress.policy.enabled {
-        return Err(ServiceError::new("functions may not use the network on this machine").with_code("ERR_EGRESS_DENIED"));
+        return Err(
+            ServiceError::new("functions may not use the network on this machine").with_code("ERR_EGRESS_DENIED")
+        );
     }
     state.egress.policy.check(&call.url)?;
     let outgoing = match call.upload {
@@ -307,7 +322,8 @@ pub(super) fn fetch(state: &mut State, id: i32, payload: Vec<u8>) -> Result<Vec<
         let response = egress.client.request(request).await.map_err(|error| connection_error(&error))?;
         let (head, incoming) = response.into_parts();
         let headers = received_headers(&head.headers)?;
-        let encoding = head.headers.get("content-encoding").map(|value| value.to_str().unwrap_or("").to_ascii_lowercase());
+        let encoding =
+            head.headers.get("content-encoding").map(|value| value.to_str().unwrap_or("").to_ascii_lowercase());
         *slot.lock().await = Body::open(incoming, encoding.as_deref(), egress.max_body);
         let status = head.status.as_u16();
         Ok(pack(&FetchHead { status, status_text: reason(status), headers, handle: Some(handle) }, &[]))
@@ -450,7 +466,8 @@ impl Body {
 
     /// The next bytes; none at the end.
     async fn read(&mut self) -> Result<Bytes, ServiceError> {
-        let broken = |error: &dyn std::error::Error| ServiceError::new(format!("terminated: {error}")).with_code("ECONNRESET");
+        let broken =
+            |error: &dyn std::error::Error| ServiceError::new(format!("terminated: {error}")).with_code("ECONNRESET");
         loop {
             let Self::Open { incoming, decoder, left, ready } = self else { return Ok(Bytes::new()) };
             if !ready.is_empty() {
@@ -471,7 +488,9 @@ impl Body {
                     return Ok(last);
                 }
             };
-            *left = left.checked_sub(arrived.len() as u64).ok_or_else(|| ServiceError::new("the response body is too long"))?;
+            *left = left
+                .checked_sub(arrived.len() as u64)
+                .ok_or_else(|| ServiceError::new("the response body is too long"))?;
             *ready = arrived;
         }
     }
@@ -552,7 +571,9 @@ pub(super) fn resolve(state: &mut State, id: i32, payload: Vec<u8>) -> Result<Ve
         serde_json::from_slice(&payload).map_err(|_| ServiceError::named("TypeError", "malformed lookup"))?;
     let policy = state.egress.policy.clone();
     if !policy.enabled {
-        return Err(ServiceError::new("functions may not use the network on this machine").with_code("ERR_EGRESS_DENIED"));
+        return Err(
+            ServiceError::new("functions may not use the network on this machine").with_code("ERR_EGRESS_DENIED")
+        );
     }
     state.begin_operation(id, async move {
         let found = policy.resolve(&name).await.map_err(|error| {
@@ -581,15 +602,55 @@ mod tests {
     fn only_public_addresses_are_admitted() {
         let policy = policy(&[]);
         for address in [
-            "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.8.8.8", "169.254.169.254",
-            "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.2.1", "192.168.1.1", "198.18.0.1", "198.51.100.1",
-            "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-            "::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b:1::1", "2002:7f00:1::1", "2002:a00:1::", "2001::1", "2001:db8::1",
-            "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1", "100::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.8.8.8",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::1",
+            "2002:a00:1::",
+            "2001::1",
+            "2001:db8::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "100::1",
         ] {
             assert!(!policy.admits(address.parse().unwrap()), "{address}");
         }
-        for address in ["1.1.1.1", "8.8.8.8", "100.63.0.1", "100.128.0.1", "172.32.0.1", "2606:4700::1111", "64:ff9b::8.8.8.8", "2002:808:808::1"] {
+        for address in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.0.1",
+            "100.128.0.1",
+            "172.32.0.1",
+            "2606:4700::1111",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+        ] {
             assert!(policy.admits(address.parse().unwrap()), "{address}");
         }
     }
@@ -598,8 +659,13 @@ mod tests {
     fn ranges_of_the_configuration_are_admitted_and_no_more() {
         let policy = policy(&["10.1.0.0/16", "127.0.0.1", "fd00:1::/32"]);
         for (address, admitted) in [
-            ("10.1.2.3", true), ("10.2.0.1", false), ("127.0.0.1", true), ("127.0.0.2", false), ("::ffff:10.1.0.9", true),
-            ("fd00:1::5", true), ("fd00:2::5", false),
+            ("10.1.2.3", true),
+            ("10.2.0.1", false),
+            ("127.0.0.1", true),
+            ("127.0.0.2", false),
+            ("::ffff:10.1.0.9", true),
+            ("fd00:1::5", true),
+            ("fd00:2::5", false),
         ] {
             assert_eq!(policy.admits(address.parse().unwrap()), admitted, "{address}");
         }
@@ -610,7 +676,14 @@ mod tests {
     #[test]
     fn odd_spellings_of_an_address_are_the_address() {
         let policy = policy(&[]);
-        for url in ["http://127.1/", "http://2130706433/", "http://0x7f.0.0.1/", "http://0177.0.0.1/", "http://[::ffff:7f00:1]/", "http://①②⑦.0.0.1/"] {
+        for url in [
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f.0.0.1/",
+            "http://0177.0.0.1/",
+            "http://[::ffff:7f00:1]/",
+            "http://①②⑦.0.0.1/",
+        ] {
             assert!(policy.check(&Url::parse(url).unwrap()).is_err(), "{url}");
         }
     }

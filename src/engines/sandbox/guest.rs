@@ -9,9 +9,7 @@ use std::{
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use wasmtime::{
-    Config, Engine, Error, InstanceAllocationStrategy, Module, OptLevel, PoolingAllocationConfig, Result,
-};
+use wasmtime::{Config, Engine, Error, InstanceAllocationStrategy, Module, OptLevel, PoolingAllocationConfig, Result};
 
 use super::settings::{GUEST_STACK_BYTES, HOST_STACK_BYTES, SandboxSettings};
 

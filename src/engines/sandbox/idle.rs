@@ -41,7 +41,11 @@ impl IdlePool {
 
     /// Takes out the instance that was idle longest.
     pub(super) fn evict(&mut self) -> Option<Instance> {
-        let oldest = self.programs.iter().filter_map(|(id, queue)| Some((*id, queue.front()?.since))).min_by_key(|(_, since)| *since)?;
+        let oldest = self
+            .programs
+            .iter()
+            .filter_map(|(id, queue)| Some((*id, queue.front()?.since)))
+            .min_by_key(|(_, since)| *since)?;
         self.remove_front(oldest.0)
     }
 

@@ -99,9 +99,7 @@ impl Instance {
     pub(super) async fn start(&mut self, setup: &[u8]) -> Result<(), Failure> {
         let seed = rand::rng().random::<u64>();
         let status = match self.put(setup).await {
-            Ok((at, length)) => {
-                self.exports.seed.clone().call_async(&mut self.store, (seed, at, length)).await
-            }
+            Ok((at, length)) => self.exports.seed.clone().call_async(&mut self.store, (seed, at, length)).await,
             Err(error) => Err(error),
         };
         self.check(status)?;

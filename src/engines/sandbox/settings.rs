@@ -45,7 +45,13 @@ pub struct EgressSettings {
 
 impl Default for SandboxSettings {
     fn default() -> Self {
-        Self { threads: 0, max_instances: 1000, idle_seconds: 300, max_memory_mb: 512, egress: EgressSettings::default() }
+        Self {
+            threads: 0,
+            max_instances: 1000,
+            idle_seconds: 300,
+            max_memory_mb: 512,
+            egress: EgressSettings::default(),
+        }
     }
 }
 

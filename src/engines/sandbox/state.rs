@@ -130,15 +130,15 @@ impl State {
     /// A call begins: fresh budgets, this platform.
     pub(super) fn begin(&mut self, services: Arc<dyn HostServices>) {
         self.services = Some(services);
-        self.budget =
-            Budget { host_calls: self.limits.host_calls, log_bytes: self.limits.log_bytes, dropped_logs: 0 };
+        self.budget = Budget { host_calls: self.limits.host_calls, log_bytes: self.limits.log_bytes, dropped_logs: 0 };
         self.meter.refused = false;
     }
 
     /// A call ends.
     pub(super) fn end(&mut self) {
         if self.budget.dropped_logs > 0 {
-            let text = format!("{} more log entries were dropped: the limit of this call was met", self.budget.dropped_logs);
+            let text =
+                format!("{} more log entries were dropped: the limit of this call was met", self.budget.dropped_logs);
             self.emit(LogLevel::Warn, text);
         }
         self.services = None;

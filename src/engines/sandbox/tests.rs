@@ -52,7 +52,8 @@ impl HostServices for Platform {
 
     async fn dispatch(&self, request: OutboundRequest) -> Result<OutboundResponse, ServiceError> {
         let body = format!("{} {} {}", request.method, request.url.path(), String::from_utf8_lossy(&request.body));
-        let headers = vec![("content-type".to_owned(), "text/plain".to_owned()), ("x-own".to_owned(), "yes".to_owned())];
+        let headers =
+            vec![("content-type".to_owned(), "text/plain".to_owned()), ("x-own".to_owned(), "yes".to_owned())];
         Ok(OutboundResponse { status: 201, headers, body: body.into() })
     }
 
@@ -99,7 +100,8 @@ async fn a_handler_sees_the_request_and_answers() {
     assert_eq!(answer.status, 201);
     assert!(answer.headers.contains(&("x-a".to_owned(), "b".to_owned())));
     let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
-    let expected = serde_json::json!({ "m": "PUT", "u": "http://localhost/a?b=1", "t": "application/json", "b": { "x": 1 } });
+    let expected =
+        serde_json::json!({ "m": "PUT", "u": "http://localhost/a?b=1", "t": "application/json", "b": { "x": 1 } });
     assert_eq!(body, expected);
 }
 
@@ -109,8 +111,16 @@ async fn every_documented_form_of_answer_works() {
         ("export default () => 'plain'", 200, "\"plain\""),
         ("export const handler = () => ({ a: [1] })", 200, "{\"a\":[1]}"),
         ("export default () => ({ statusCode: 418, headers: { a: 'b' }, body: 'tea' })", 418, "tea"),
-        ("export default () => ({ status: 202, headers: [['a', 'b']], body: { encoding: 'base64', data: 'aGk=' } })", 202, "hi"),
-        ("export default () => new Response(new ReadableStream({ start(c) { c.enqueue(new TextEncoder().encode('st')); c.enqueue(new TextEncoder().encode('ream')); c.close(); } }))", 200, "stream"),
+        (
+            "export default () => ({ status: 202, headers: [['a', 'b']], body: { encoding: 'base64', data: 'aGk=' } })",
+            202,
+            "hi",
+        ),
+        (
+            "export default () => new Response(new ReadableStream({ start(c) { c.enqueue(new TextEncoder().encode('st')); c.enqueue(new TextEncoder().encode('ream')); c.close(); } }))",
+            200,
+            "stream",
+        ),
         ("export default () => new Response((async function* () { yield 'ite'; yield 'rable'; })())", 200, "iterable"),
         ("export default () => new Response(null, { status: 204 })", 204, ""),
     ] {
@@ -131,7 +141,10 @@ async fn what_is_no_answer_is_refused() {
 #[tokio::test]
 async fn a_thrown_error_tells_file_line_and_column() {
     let files = BTreeMap::from([
-        ("index.mjs".to_owned(), "import { fail } from './lib/fail.mjs';\nexport default () => {\n  return fail();\n};\n".to_owned()),
+        (
+            "index.mjs".to_owned(),
+            "import { fail } from './lib/fail.mjs';\nexport default () => {\n  return fail();\n};\n".to_owned(),
+        ),
         ("lib/fail.mjs".to_owned(), "export function fail() {\n  const x = null;\n  return x.y;\n}\n".to_owned()),
     ]);
     let failure = get(&program(Modules { files, entry: "index.mjs".to_owned() }).await.unwrap()).await.unwrap_err();

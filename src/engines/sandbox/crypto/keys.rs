@@ -78,13 +78,19 @@ fn unb64(text: Option<&String>) -> Result<Vec<u8>, ServiceError> {
     BASE64_URL_SAFE_NO_PAD.decode(text.ok_or_else(invalid)?.trim_end_matches('=')).map_err(|_| invalid())
 }
 
-pub(super) fn generate(kind: KeyKind, curve: Option<Curve>, bits: Option<usize>) -> Result<(Vec<u8>, Vec<u8>), ServiceError> {
+pub(super) fn generate(
+    kind: KeyKind,
+    curve: Option<Curve>,
+    bits: Option<usize>,
+) -> Result<(Vec<u8>, Vec<u8>), ServiceError> {
     let private = match (kind, curve) {
         (KeyKind::Ed25519, _) => Key::EdPrivate(Box::new(SigningKey::generate(&mut OsRng))),
         (KeyKind::Ec, Some(Curve::P384)) => Key::P384Private(Box::new(p384::SecretKey::random(&mut OsRng))),
         (KeyKind::Ec, _) => Key::P256Private(Box::new(p256::SecretKey::random(&mut OsRng))),
         (KeyKind::Rsa, _) => {
-            let bits = bits.filter(|bits| RSA_BITS.contains(bits) && *bits <= 4096).ok_or_else(|| failed("The modulus length is out of range"))?;
+            let bits = bits
+                .filter(|bits| RSA_BITS.contains(bits) && *bits <= 4096)
+                .ok_or_else(|| failed("The modulus length is out of range"))?;
             Key::RsaPrivate(Box::new(RsaPrivateKey::new(&mut OsRng, bits).map_err(|error| failed(error.to_string()))?))
         }
     };
@@ -168,20 +174,33 @@ impl Key {
 
 /// Reads a key in a named encoding: `pkcs8`, `spki`, `pkcs1-private`, `pkcs1-public`, `sec1`, `raw` (public), `jwk`,
 /// or `any` private or public DER.
-pub(super) fn import(format: &str, kind: Option<KeyKind>, curve: Option<Curve>, data: &[u8]) -> Result<Key, ServiceError> {
+pub(super) fn import(
+    format: &str,
+    kind: Option<KeyKind>,
+    curve: Option<Curve>,
+    data: &[u8],
+) -> Result<Key, ServiceError> {
     match format {
         "pkcs8" => Key::parse(data, true),
         "spki" => Key::parse(data, false),
-        "pkcs1-private" => RsaPrivateKey::from_pkcs1_der(data).map(|key| Key::RsaPrivate(Box::new(key))).map_err(|_| invalid()),
-        "pkcs1-public" => RsaPublicKey::from_pkcs1_der(data).map(|key| Key::RsaPublic(Box::new(key))).map_err(|_| invalid()),
+        "pkcs1-private" => {
+            RsaPrivateKey::from_pkcs1_der(data).map(|key| Key::RsaPrivate(Box::new(key))).map_err(|_| invalid())
+        }
+        "pkcs1-public" => {
+            RsaPublicKey::from_pkcs1_der(data).map(|key| Key::RsaPublic(Box::new(key))).map_err(|_| invalid())
+        }
         "sec1" => p256::SecretKey::from_sec1_der(data)
             .map(|key| Key::P256Private(Box::new(key)))
             .or_else(|_| p384::SecretKey::from_sec1_der(data).map(|key| Key::P384Private(Box::new(key))))
             .map_err(|_| invalid()),
         "raw" => match (kind, curve) {
             (Some(KeyKind::Ed25519), _) => edwards(data),
-            (_, Some(Curve::P384)) => p384::PublicKey::from_sec1_bytes(data).map(|key| Key::P384Public(Box::new(key))).map_err(|_| invalid()),
-            _ => p256::PublicKey::from_sec1_bytes(data).map(|key| Key::P256Public(Box::new(key))).map_err(|_| invalid()),
+            (_, Some(Curve::P384)) => {
+                p384::PublicKey::from_sec1_bytes(data).map(|key| Key::P384Public(Box::new(key))).map_err(|_| invalid())
+            }
+            _ => {
+                p256::PublicKey::from_sec1_bytes(data).map(|key| Key::P256Public(Box::new(key))).map_err(|_| invalid())
+            }
         },
         "jwk" => from_jwk(&serde_json::from_slice(data).map_err(|_| invalid())?),
         "any" => ["pkcs8", "spki", "pkcs1-private", "pkcs1-public", "sec1"]
@@ -198,7 +217,9 @@ fn edwards(data: &[u8]) -> Result<Key, ServiceError> {
 }
 
 fn from_jwk(jwk: &Jwk) -> Result<Key, ServiceError> {
-    let point = || -> Result<Vec<u8>, ServiceError> { Ok([&[4][..], &unb64(jwk.x.as_ref())?, &unb64(jwk.y.as_ref())?].concat()) };
+    let point = || -> Result<Vec<u8>, ServiceError> {
+        Ok([&[4][..], &unb64(jwk.x.as_ref())?, &unb64(jwk.y.as_ref())?].concat())
+    };
     match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("EC", Some("P-256")) if jwk.d.is_some() => {
             let key = p256::SecretKey::from_slice(&unb64(jwk.d.as_ref())?).map_err(|_| invalid())?;
@@ -229,7 +250,9 @@ fn from_jwk(jwk: &Jwk) -> Result<Key, ServiceError> {
             let (n, e) = (number(&jwk.n)?, number(&jwk.e)?);
             Key::sized(n.bits().div_ceil(8) * 8)?;
             if jwk.d.is_none() {
-                return RsaPublicKey::new_with_max_size(n, e, 8192).map(|key| Key::RsaPublic(Box::new(key))).map_err(|_| invalid());
+                return RsaPublicKey::new_with_max_size(n, e, 8192)
+                    .map(|key| Key::RsaPublic(Box::new(key)))
+                    .map_err(|_| invalid());
             }
             let primes = vec![number(&jwk.p)?, number(&jwk.q)?];
             let key = RsaPrivateKey::from_components(n, e, number(&jwk.d)?, primes).map_err(|_| invalid())?;
@@ -288,7 +311,12 @@ fn to_jwk(key: &Key) -> Result<Jwk, ServiceError> {
         }
         Key::EdPublic(key) => curve("Ed25519", "OKP", b64(key.as_bytes()), None, None),
         Key::EdPrivate(key) => curve("Ed25519", "OKP", b64(key.verifying_key().as_bytes()), None, b64(key.as_bytes())),
-        Key::RsaPublic(key) => Jwk { kty: "RSA".to_owned(), n: b64(&key.n().to_bytes_be()), e: b64(&key.e().to_bytes_be()), ..Jwk::default() },
+        Key::RsaPublic(key) => Jwk {
+            kty: "RSA".to_owned(),
+            n: b64(&key.n().to_bytes_be()),
+            e: b64(&key.e().to_bytes_be()),
+            ..Jwk::default()
+        },
         Key::RsaPrivate(key) => {
             let mut key = key.clone();
             key.precompute().map_err(|_| invalid())?;

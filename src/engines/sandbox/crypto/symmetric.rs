@@ -5,7 +5,10 @@ use aes_gcm::{
     AesGcm,
     aead::{Aead, Payload, consts::U12},
 };
-use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, StreamCipher, block_padding::{NoPadding, Pkcs7}};
+use cbc::cipher::{
+    BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, StreamCipher,
+    block_padding::{NoPadding, Pkcs7},
+};
 use hmac::{EagerHash, Hmac, KeyInit, Mac};
 use md5::Md5;
 use sha1::Sha1;
@@ -16,12 +19,30 @@ use super::{Hash, ServiceError, failed};
 macro_rules! with_hash {
     ($hash:expr, $kind:ident => $body:expr) => {
         match $hash {
-            Hash::Md5 => { type $kind = Md5; $body }
-            Hash::Sha1 => { type $kind = Sha1; $body }
-            Hash::Sha224 => { type $kind = Sha224; $body }
-            Hash::Sha256 => { type $kind = Sha256; $body }
-            Hash::Sha384 => { type $kind = Sha384; $body }
-            Hash::Sha512 => { type $kind = Sha512; $body }
+            Hash::Md5 => {
+                type $kind = Md5;
+                $body
+            }
+            Hash::Sha1 => {
+                type $kind = Sha1;
+                $body
+            }
+            Hash::Sha224 => {
+                type $kind = Sha224;
+                $body
+            }
+            Hash::Sha256 => {
+                type $kind = Sha256;
+                $body
+            }
+            Hash::Sha384 => {
+                type $kind = Sha384;
+                $body
+            }
+            Hash::Sha512 => {
+                type $kind = Sha512;
+                $body
+            }
         }
     };
 }
@@ -41,7 +62,9 @@ where
     Hmac<H>: KeyInit + Mac,
 {
     // A key of any length is a key of HMAC.
-    <Hmac<H> as KeyInit>::new_from_slice(key).map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec()).unwrap_or_default()
+    <Hmac<H> as KeyInit>::new_from_slice(key)
+        .map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec())
+        .unwrap_or_default()
 }
 
 pub(super) fn hmac(hash: Hash, key: &[u8], data: &[u8]) -> Vec<u8> {
@@ -69,13 +92,26 @@ pub(super) fn hkdf(hash: Hash, key: &[u8], salt: &[u8], info: &[u8], length: usi
     Ok(out)
 }
 
-pub(super) fn pbkdf2(hash: Hash, password: &[u8], salt: &[u8], iterations: u32, length: usize) -> Result<Vec<u8>, ServiceError> {
+pub(super) fn pbkdf2(
+    hash: Hash,
+    password: &[u8],
+    salt: &[u8],
+    iterations: u32,
+    length: usize,
+) -> Result<Vec<u8>, ServiceError> {
     let mut out = vec![0; length];
     with_hash!(hash, H => pbkdf2::pbkdf2_hmac::<H>(password, salt, iterations, &mut out));
     Ok(out)
 }
 
-pub(super) fn scrypt(password: &[u8], salt: &[u8], log_n: u8, r: u32, p: u32, length: usize) -> Result<Vec<u8>, ServiceError> {
+pub(super) fn scrypt(
+    password: &[u8],
+    salt: &[u8],
+    log_n: u8,
+    r: u32,
+    p: u32,
+    length: usize,
+) -> Result<Vec<u8>, ServiceError> {
     let params = scrypt::Params::new(log_n, r, p).map_err(|_| failed("Invalid scrypt params"))?;
     let mut out = vec![0; length];
     scrypt::scrypt(password, salt, &params, &mut out).map_err(|_| failed("Invalid scrypt params"))?;
@@ -91,8 +127,21 @@ fn iv_error() -> ServiceError {
 }
 
 /// AES-GCM with a 96-bit nonce and a whole tag; anything else is rare and refused by name.
-pub(super) fn gcm(encrypt: bool, key: &[u8], iv: &[u8], data: &[u8], aad: &[u8], tag_bits: usize) -> Result<Vec<u8>, ServiceError> {
-    fn go<C: Aead + aes_gcm::KeyInit>(encrypt: bool, key: &[u8], nonce: &aes_gcm::aead::Nonce<C>, data: &[u8], aad: &[u8]) -> Result<Vec<u8>, ServiceError> {
+pub(super) fn gcm(
+    encrypt: bool,
+    key: &[u8],
+    iv: &[u8],
+    data: &[u8],
+    aad: &[u8],
+    tag_bits: usize,
+) -> Result<Vec<u8>, ServiceError> {
+    fn go<C: Aead + aes_gcm::KeyInit>(
+        encrypt: bool,
+        key: &[u8],
+        nonce: &aes_gcm::aead::Nonce<C>,
+        data: &[u8],
+        aad: &[u8],
+    ) -> Result<Vec<u8>, ServiceError> {
         let cipher = C::new_from_slice(key).map_err(|_| key_error())?;
         let payload = Payload { msg: data, aad };
         let result = if encrypt { cipher.encrypt(nonce, payload) } else { cipher.decrypt(nonce, payload) };
@@ -101,9 +150,9 @@ pub(super) fn gcm(encrypt: bool, key: &[u8], iv: &[u8], data: &[u8], aad: &[u8],
     if tag_bits != 0 && tag_bits != 128 {
         return Err(ServiceError::named("NotSupportedError", "AES-GCM tags are 128 bits here"));
     }
-    let nonce: [u8; 12] = iv
-        .try_into()
-        .map_err(|_| ServiceError::named("NotSupportedError", "The initialization vector of AES-GCM must be 12 bytes"))?;
+    let nonce: [u8; 12] = iv.try_into().map_err(|_| {
+        ServiceError::named("NotSupportedError", "The initialization vector of AES-GCM must be 12 bytes")
+    })?;
     let nonce = nonce.into();
     match key.len() {
         16 => go::<AesGcm<Aes128, U12>>(encrypt, key, &nonce, data, aad),
@@ -117,10 +166,12 @@ pub(super) fn cbc(encrypt: bool, key: &[u8], iv: &[u8], data: &[u8], padding: bo
     macro_rules! go {
         ($cipher:ty) => {
             match (encrypt, padding) {
-                (true, true) => cbc::Encryptor::<$cipher>::new_from_slices(key, iv).map_err(|_| iv_error())?.encrypt_padded_vec::<Pkcs7>(data),
-                (true, false) if data.len() % 16 == 0 => {
-                    cbc::Encryptor::<$cipher>::new_from_slices(key, iv).map_err(|_| iv_error())?.encrypt_padded_vec::<NoPadding>(data)
-                }
+                (true, true) => cbc::Encryptor::<$cipher>::new_from_slices(key, iv)
+                    .map_err(|_| iv_error())?
+                    .encrypt_padded_vec::<Pkcs7>(data),
+                (true, false) if data.len() % 16 == 0 => cbc::Encryptor::<$cipher>::new_from_slices(key, iv)
+                    .map_err(|_| iv_error())?
+                    .encrypt_padded_vec::<NoPadding>(data),
                 (true, false) => return Err(failed("wrong final block length")),
                 (false, true) => cbc::Decryptor::<$cipher>::new_from_slices(key, iv)
                     .map_err(|_| iv_error())?
@@ -159,7 +210,9 @@ pub(super) fn ctr(key: &[u8], counter: &[u8], data: &[u8], bits: u32) -> Result<
         (16, 32) => go!(Ctr32BE, Aes128),
         (24, 32) => go!(Ctr32BE, Aes192),
         (32, 32) => go!(Ctr32BE, Aes256),
-        (16 | 24 | 32, _) => return Err(ServiceError::named("NotSupportedError", "AES-CTR counters are 32, 64 or 128 bits here")),
+        (16 | 24 | 32, _) => {
+            return Err(ServiceError::named("NotSupportedError", "AES-CTR counters are 32, 64 or 128 bits here"));
+        }
         _ => return Err(key_error()),
     }
     Ok(out)

@@ -72,7 +72,8 @@ async fn the_bridge_is_out_of_reach_of_polluted_prototypes() {
         }
         export default () => new Response(typeof __host + typeof globalThis.__host)";
     assert_eq!(text(source).await, "undefinedundefined");
-    let json = "JSON.parse = () => { throw new Error('mine') }; JSON.stringify = () => 'mine'; export default () => 'x'";
+    let json =
+        "JSON.parse = () => { throw new Error('mine') }; JSON.stringify = () => 'mine'; export default () => 'x'";
     // What a function breaks for itself is its own loss, and nobody else's.
     let _ = run(json).await;
     assert_eq!(text("export default () => 'fine'").await, "\"fine\"");
@@ -83,7 +84,8 @@ async fn a_response_longer_than_the_limit_is_refused() {
     let small = Limits { response_bytes: 1000, ..limits(5_000) };
     let program = limited("export default () => new Response('x'.repeat(1001))", small.clone()).await;
     assert_eq!(get(&program).await, Err(Failure::ResponseTooLarge(1000)));
-    let endless = "export default () => new Response(new ReadableStream({ pull(c) { c.enqueue(new Uint8Array(1 << 20)) } }))";
+    let endless =
+        "export default () => new Response(new ReadableStream({ pull(c) { c.enqueue(new Uint8Array(1 << 20)) } }))";
     let program = limited(endless, small).await;
     assert!(matches!(get(&program).await, Err(Failure::Memory | Failure::Timeout)));
 }
@@ -96,7 +98,9 @@ async fn host_operations_and_logs_of_a_call_are_limited() {
     assert_eq!(thrown.name, "RangeError");
 
     let quiet = Limits { log_bytes: 100, ..limits(5_000) };
-    let program = limited("export default () => { for (let i = 0; i < 100; i++) console.log('0123456789'); return 1 }", quiet).await;
+    let program =
+        limited("export default () => { for (let i = 0; i < 100; i++) console.log('0123456789'); return 1 }", quiet)
+            .await;
     let platform = Arc::new(super::Platform::default());
     sandbox().call(&program, super::request("GET", "http://localhost/", ""), platform.clone()).await.unwrap();
     let texts = platform.texts();
@@ -107,7 +111,12 @@ async fn host_operations_and_logs_of_a_call_are_limited() {
 #[tokio::test]
 async fn a_busy_function_does_not_hold_up_others() {
     let busy = limited("export default () => { for (;;) {} }", limits(2_000)).await;
-    let burning: Vec<_> = (0..6).map(|_| { let busy = busy.clone(); tokio::spawn(async move { get(&busy).await }) }).collect();
+    let burning: Vec<_> = (0..6)
+        .map(|_| {
+            let busy = busy.clone();
+            tokio::spawn(async move { get(&busy).await })
+        })
+        .collect();
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let quick = limited("export default () => 'quick'", limits(5_000)).await;
     let began = Instant::now();
@@ -120,7 +129,13 @@ async fn a_busy_function_does_not_hold_up_others() {
 
 #[tokio::test]
 async fn compiling_hostile_source_ends() {
-    for source in ["(".repeat(200_000), "[".repeat(200_000), format!("const a = {}1", "-".repeat(500_000)), "a=>".repeat(100_000), "\0".to_owned()] {
+    for source in [
+        "(".repeat(200_000),
+        "[".repeat(200_000),
+        format!("const a = {}1", "-".repeat(500_000)),
+        "a=>".repeat(100_000),
+        "\0".to_owned(),
+    ] {
         assert!(sandbox().compile(Modules::single(source)).await.is_err());
     }
 }

@@ -46,7 +46,8 @@ fn open() -> &'static Sandbox {
     static OPEN: OnceLock<Sandbox> = OnceLock::new();
     OPEN.get_or_init(|| {
         let cache = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sandbox-cache");
-        let egress = EgressSettings { allow: vec!["127.0.0.0/8".to_owned()], max_body_mb: 1, ..EgressSettings::default() };
+        let egress =
+            EgressSettings { allow: vec!["127.0.0.0/8".to_owned()], max_body_mb: 1, ..EgressSettings::default() };
         let settings = SandboxSettings { max_instances: 20, threads: 1, egress, ..SandboxSettings::default() };
         Sandbox::start(settings, cache, [3; 32]).unwrap()
     })
@@ -70,10 +71,13 @@ async fn server() -> String {
         Body::from_stream(chunks)
     };
     let router = Router::new()
-        .route("/hello", any(|headers: HeaderMap, body: Bytes| async move {
-            let seen = headers.get("authorization").is_some();
-            format!("hello {} {}", String::from_utf8_lossy(&body), if seen { "with" } else { "without" })
-        }))
+        .route(
+            "/hello",
+            any(|headers: HeaderMap, body: Bytes| async move {
+                let seen = headers.get("authorization").is_some();
+                format!("hello {} {}", String::from_utf8_lossy(&body), if seen { "with" } else { "without" })
+            }),
+        )
         .route("/found", any(|| async { (StatusCode::FOUND, [(header::LOCATION, "/hello#there")]) }))
         .route("/kept", any(|| async { (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/hello")]) }))
         .route("/loop", get(|| async { Redirect::temporary("/loop") }))
@@ -105,10 +109,14 @@ async fn redirects_are_followed_returned_or_refused_as_asked() {
     assert_eq!(ask(followed).await.unwrap(), serde_json::json!([200, true, "/hello", "hello  with"]));
     let kept = "return (await fetch(base + '/kept', { method: 'POST', body: 'x' })).text()";
     assert_eq!(ask(kept).await.unwrap(), "hello x without");
-    let manual = "const r = await fetch(base + '/found', { redirect: 'manual' }); return [r.status, r.headers.get('location')]";
+    let manual =
+        "const r = await fetch(base + '/found', { redirect: 'manual' }); return [r.status, r.headers.get('location')]";
     assert_eq!(ask(manual).await.unwrap(), serde_json::json!([302, "/hello#there"]));
-    for (path, mode, expected) in [("/found", "error", "unexpected redirect"), ("/loop", "follow", "redirect count exceeded")] {
-        let body = format!("return fetch(base + '{path}', {{ redirect: '{mode}' }}).then(() => 'no', (e) => e.cause.message)");
+    for (path, mode, expected) in
+        [("/found", "error", "unexpected redirect"), ("/loop", "follow", "redirect count exceeded")]
+    {
+        let body =
+            format!("return fetch(base + '{path}', {{ redirect: '{mode}' }}).then(() => 'no', (e) => e.cause.message)");
         assert_eq!(ask(&body).await.unwrap(), expected);
     }
 }

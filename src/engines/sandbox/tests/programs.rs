@@ -16,7 +16,8 @@ export default async () => {
 #[tokio::test]
 async fn the_platform_behaves_like_nodes() {
     let mut failures = Vec::new();
-    let mut paths: Vec<_> = fs::read_dir(Path::new("tests/sandbox")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        fs::read_dir(Path::new("tests/sandbox")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     for path in paths {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
