@@ -5,7 +5,7 @@ use thiserror::Error;
 
 /// A value the user's code threw, as the guest describes it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Thrown {
     /// `error.name`, or `Error` for values that are no errors.
     pub name: String,
@@ -18,10 +18,14 @@ pub struct Thrown {
     pub status: Option<f64>,
     /// `error.details` when it is small JSON.
     pub details: Option<serde_json::Value>,
+    /// `error.suggestedFix` and `error.docs` when they are text.
+    pub suggested_fix: Option<String>,
+    pub docs: Option<String>,
     /// The error as `console.error` would show it: causes and own properties included.
     pub inspected: Option<String>,
     specifier: Option<String>,
     importer: Option<String>,
+    exit_code: Option<i32>,
 }
 
 /// Every way a compilation or a call can end without an answer. The sentences are for logs: they may hold text of
@@ -63,9 +67,9 @@ pub enum Failure {
     /// The handler waits for a promise that nothing can settle.
     #[error("the function waits for a promise that nothing can settle")]
     Deadlock,
-    /// `process.exit()` was called.
-    #[error("the function ended itself")]
-    Exited,
+    /// `process.exit()` was called, with this code.
+    #[error("the function called process.exit({0})")]
+    Exited(i32),
     /// No instance was free before the deadline.
     #[error("no instance is free")]
     Busy,
@@ -87,7 +91,7 @@ impl Failure {
             "Indescribable" if out_of_memory => return Self::Memory,
             _ if out_of_memory && thrown.message == "null" => return Self::Memory,
             "Deadlock" => return Self::Deadlock,
-            "ProcessExit" => return Self::Exited,
+            "ProcessExit" => return Self::Exited(thrown.exit_code.unwrap_or(0)),
             "NoHandler" => return Self::NoHandler,
             "InvalidResponse" => return Self::InvalidResponse(thrown.message),
             "UnresolvedImport" => {

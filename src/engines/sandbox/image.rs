@@ -47,6 +47,7 @@ pub struct Image {
     pages: Vec<(usize, Box<[u8]>)>,
     /// Bytes of memory the instance had.
     pub(super) memory_bytes: usize,
+    exports: Vec<String>,
 }
 
 impl std::fmt::Debug for Image {
@@ -56,7 +57,7 @@ impl std::fmt::Debug for Image {
 }
 
 impl Image {
-    pub(super) fn between(bare: &[u8], linked: &[u8]) -> Self {
+    pub(super) fn between(bare: &[u8], linked: &[u8], exports: Vec<String>) -> Self {
         let mut pages = Vec::new();
         for (index, page) in linked.chunks_exact(PAGE).enumerate() {
             let at = index * PAGE;
@@ -64,7 +65,17 @@ impl Image {
                 pages.push((at, page.into()));
             }
         }
-        Self { pages, memory_bytes: linked.len() }
+        Self { pages, memory_bytes: linked.len(), exports }
+    }
+
+    /// What the entry exports.
+    pub fn exports(&self) -> &[String] {
+        &self.exports
+    }
+
+    /// Whether the entry exports what a call would run: `default`, else `handler`.
+    pub fn has_handler(&self) -> bool {
+        self.exports.iter().any(|name| name == "default" || name == "handler")
     }
 
     /// Bytes this image keeps in memory.

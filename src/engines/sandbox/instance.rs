@@ -65,8 +65,8 @@ impl Instance {
         Ok(Self { store, memory, exports, _slot: slot })
     }
 
-    /// Compiles and links; nothing of the modules runs.
-    pub(super) async fn compile(&mut self, modules: &Modules) -> Result<(), Failure> {
+    /// Compiles and links; nothing of the modules runs. Answers the names the entry exports.
+    pub(super) async fn compile(&mut self, modules: &Modules) -> Result<Vec<String>, Failure> {
         for (path, text) in &modules.files {
             let mut bytes = Vec::with_capacity(path.len() + 1 + text.len());
             bytes.extend_from_slice(path.as_bytes());
@@ -76,10 +76,11 @@ impl Instance {
             self.check(status)?;
         }
         let status = self.give(&self.exports.link.clone(), modules.entry.as_bytes()).await;
-        self.check(status).map(drop).map_err(|failure| match failure {
+        let names = self.check(status).map_err(|failure| match failure {
             Failure::Threw(thrown) => Failure::from_compilation(thrown),
             other => other,
-        })
+        })?;
+        Ok(String::from_utf8_lossy(&names).lines().map(str::to_owned).collect())
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -187,8 +187,8 @@ impl Sandbox {
             let work = async {
                 let bare = Instance::new(&machine.pre, limits.clone(), egress.clone(), first).await.map_err(broken)?;
                 let mut linked = Instance::new(&machine.pre, limits, egress, second).await.map_err(broken)?;
-                linked.compile(&modules).await?;
-                Ok(Arc::new(Image::between(bare.bytes(), linked.bytes())))
+                let exports = linked.compile(&modules).await?;
+                Ok(Arc::new(Image::between(bare.bytes(), linked.bytes(), exports)))
             };
             timeout_at(deadline, work).await.unwrap_or(Err(Failure::Timeout))
         })

@@ -412,13 +412,27 @@ EXPORT("add_module") int32_t add_module(char *bytes, uint32_t length) {
     return status < 0 ? fail() : 0;
 }
 
-/* Compiles the entry and all it imports, and links them. Consumes the path. */
+/* Compiles the entry and all it imports, and links them. Gives back the names of the entry's exports, one a line.
+ * Consumes the path. */
 EXPORT("link") int32_t link_entry(char *path, uint32_t length) {
     JSModuleDef *m = load(ctx, path, NULL, JS_UNDEFINED);
     free(path);
     if (!m) return fail();
     entry_module = JS_DupValue(ctx, JS_MKPTR(JS_TAG_MODULE, m));
     if (JS_ResolveModule(ctx, entry_module) < 0 || run402_link(ctx, entry_module) < 0) return fail();
+    JSValue namespace = JS_GetModuleNamespace(ctx, m), names = JS_UNDEFINED;
+    if (!JS_IsException(namespace)) {
+        JSValue list = JS_GetPropertyStr(ctx, hooks, "names");
+        names = JS_Call(ctx, list, JS_UNDEFINED, 1, &namespace);
+        JS_FreeValue(ctx, list);
+        JS_FreeValue(ctx, namespace);
+    }
+    size_t size;
+    const char *text = JS_IsString(names) ? JS_ToCStringLen(ctx, &size, names) : NULL;
+    if (!text) return fail();
+    host_ret(0, (const uint8_t *)text, size);
+    JS_FreeCString(ctx, text);
+    JS_FreeValue(ctx, names);
     return 0;
 }
 

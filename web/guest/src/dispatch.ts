@@ -12,6 +12,8 @@ hooks.setup = (json) => {
   setEnvironment(setup.env);
 };
 
+hooks.names = (namespace) => Reflect.ownKeys(namespace).filter((key) => typeof key === 'string').join('\n');
+
 hooks.meta = (meta, path) => {
   meta.url = `file:///app/${path}`;
   meta.filename = `/app/${path}`;
@@ -34,6 +36,9 @@ hooks.report = (error) => {
       stack: frames(text('stack') ?? ''),
       code: text('code'),
       status: typeof given.status === 'number' ? given.status : undefined,
+      exitCode: typeof given.exitCode === 'number' ? given.exitCode : undefined,
+      suggestedFix: text('suggestedFix'),
+      docs: text('docs'),
       specifier: text('specifier'),
       importer: text('importer'),
       inspected: error instanceof Error ? inspectValue(error) : undefined,

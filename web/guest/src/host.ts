@@ -12,6 +12,8 @@ export interface Hooks {
   drained(): void;
   rejection(promise: Promise<unknown>, reason: unknown, handled: boolean): void;
   meta(meta: Record<string, unknown>, path: string): void;
+  /** Names of a module's exports, one a line; the module need not have run. */
+  names(namespace: object): string;
   setup(json: string): void;
   dispatch(frame: Uint8Array, namespace: Record<string, unknown>): Promise<Uint8Array>;
 }

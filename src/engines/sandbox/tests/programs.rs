@@ -1,6 +1,6 @@
 //! Runs tests/sandbox/*.mjs: each exported function is a case.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use super::{Modules, get, program};
 
@@ -16,8 +16,11 @@ export default async () => {
 #[tokio::test]
 async fn the_platform_behaves_like_nodes() {
     let mut failures = Vec::new();
+    // Bundles of npm packages can be tried in passing: RUN402_SANDBOX_CASES names their directory.
+    let extra = std::env::var_os("RUN402_SANDBOX_CASES").map(PathBuf::from);
+    let directories = [Some(PathBuf::from("tests/sandbox")), extra].into_iter().flatten();
     let mut paths: Vec<_> =
-        fs::read_dir(Path::new("tests/sandbox")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        directories.flat_map(|directory| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path())).collect();
     paths.sort();
     for path in paths {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();

@@ -31,9 +31,7 @@ function offer(name: string, members: object, fallback?: unknown): void {
 offer('buffer', bufferModule);
 offer('async_hooks', asyncHooks);
 offer('events', events, events);
-offer('process', { ...process, env: undefined }, process);
-// `env` is replaced when an instance starts: importers share the live object through a getter.
-Object.defineProperty(host.builtins.process, 'env', { enumerable: true, get: () => process.env });
+offer('process', { ...process }, process);
 offer('timers', timers);
 offer('timers/promises', timers.promises);
 offer('path', path.posix, path.posix);

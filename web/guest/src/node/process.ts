@@ -2,6 +2,16 @@ import { EventEmitter } from 'events';
 import { host, install } from '../host';
 import { sinceStart } from '../web/performance';
 
+/** One object for ever: `import { env }` binds it before there is an environment. Assignments turn into text. */
+const variables: Record<string, string | undefined> = {};
+const env = new Proxy(variables, {
+  set(target, key, value) {
+    if (typeof key === 'symbol') return false;
+    target[key] = String(value);
+    return true;
+  },
+});
+
 let nextTick: typeof queueMicrotask;
 const emitter = new EventEmitter();
 const hrtime = Object.assign(
@@ -24,7 +34,8 @@ const hrtime = Object.assign(
 
 /** `process.exit()` ends the request. */
 function exit(code: unknown = 0): never {
-  throw Object.assign(new Error(`process.exit(${String(code)}) was called`), { name: 'ProcessExit' });
+  const exitCode = Math.trunc(Number(code)) || 0;
+  throw Object.assign(new Error(`process.exit(${exitCode}) was called`), { name: 'ProcessExit', exitCode });
 }
 
 const write = (level: 'log' | 'error') => ({
@@ -46,7 +57,7 @@ const write = (level: 'log' | 'error') => ({
 
 export const process = Object.assign(Object.create(emitter) as typeof emitter, {
   title: 'node',
-  env: {} as Record<string, string | undefined>,
+  env,
   argv: ['/usr/bin/node', '/app/index.mjs'],
   argv0: 'node',
   execArgv: [] as string[],
@@ -92,17 +103,7 @@ export const process = Object.assign(Object.create(emitter) as typeof emitter, {
 nextTick = queueMicrotask;
 
 export function setEnvironment(env: Record<string, string>): void {
-  // Assignments turn into text, as in Node.
-  process.env = new Proxy(
-    { ...env },
-    {
-      set(target, key, value) {
-        if (typeof key === 'symbol') return false;
-        target[key] = String(value);
-        return true;
-      },
-    },
-  );
+  Object.assign(variables, env);
 }
 install({ process });
 export default process;

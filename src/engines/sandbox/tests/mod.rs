@@ -135,7 +135,7 @@ async fn what_is_no_answer_is_refused() {
     assert!(matches!(run("export default () => Symbol('x')").await, Err(Failure::InvalidResponse(_))));
     assert_eq!(run("export const other = 1").await, Err(Failure::NoHandler));
     assert_eq!(run("export default () => new Promise(() => {})").await, Err(Failure::Deadlock));
-    assert_eq!(run("export default () => process.exit(1)").await, Err(Failure::Exited));
+    assert_eq!(run("export default () => process.exit(1)").await, Err(Failure::Exited(1)));
 }
 
 #[tokio::test]
@@ -185,7 +185,8 @@ async fn compilation_finds_what_can_be_known_without_running() {
     }
     let missing = compile("import { nope } from 'node:path'").await.unwrap_err();
     assert_eq!(missing, Failure::MissingExport { module: "path".to_owned(), export: "nope".to_owned() });
-    compile("throw new Error('runs')").await.unwrap();
+    let image = compile("throw new Error('runs'); export default 1; export const other = 2").await.unwrap();
+    assert_eq!((image.exports(), image.has_handler()), (&["default".to_owned(), "other".to_owned()][..], true));
     compile("function f() { require('node:cluster') } export default () => import('nowhere')").await.unwrap();
 }
 
@@ -215,6 +216,8 @@ async fn instances_differ_in_their_randomness() {
 async fn the_environment_is_the_programs() {
     let source = "process.env.N = 5; export default () => Response.json([process.env.API_KEY, process.env.N, process.env.HOME ?? null])";
     assert_eq!(text(source).await, "[\"s3cret\",\"5\",null]");
+    let imported = "import { env } from 'node:process'; export default () => env.API_KEY";
+    assert_eq!(text(imported).await, "\"s3cret\"");
 }
 
 #[tokio::test]
