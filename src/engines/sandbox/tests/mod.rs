@@ -69,7 +69,7 @@ fn limits(milliseconds: u64) -> Limits {
 async fn program(modules: Modules) -> Result<Arc<Program>, Failure> {
     let env = BTreeMap::from([("API_KEY".to_owned(), "s3cret".to_owned())]);
     let image = sandbox().compile(modules).await?;
-    Ok(Arc::new(sandbox().program(image, &env, limits(10_000))))
+    Ok(Arc::new(sandbox().program(image, &env, limits(60_000))))
 }
 
 fn request(method: &str, url: &str, body: &str) -> Request {

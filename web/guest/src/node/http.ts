@@ -21,7 +21,8 @@ class ClientRequest extends (Writable as any) {
   readonly #chunks: Uint8Array[] = [];
   readonly #abort = new AbortController();
   constructor(options: Options, callback?: (message: IncomingMessage) => void) {
-    super();
+    // The request is sent when the writable side ends: finishing must not destroy it, which would abort it.
+    super({ autoDestroy: false });
     this.#options = options;
     for (const [name, value] of Object.entries(options.headers ?? {})) this.setHeader(name, value as string);
     if (callback) (this as any).once('response', callback);
