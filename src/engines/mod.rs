@@ -3,3 +3,4 @@
 pub mod blobs;
 pub mod chain;
 pub mod postgres;
+pub mod queue;
