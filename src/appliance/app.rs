@@ -11,13 +11,15 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{BootError, config::Config, data_dir::DataDir};
 use crate::{
     common::{Clock, sealing::MasterKey},
-    edge::{self, Metrics},
+    edge::{self, Front, Metrics},
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
     },
     features::{
+        assets::Assets,
         billing::{self, Billing},
+        content::{self, Content},
         expose::{self, Expose},
         hosts::{HostNames, Hosts},
         idempotency::Idempotency,
@@ -26,6 +28,7 @@ use crate::{
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
+        sites::{self, NoFunctions, NoReleases, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -59,6 +62,8 @@ pub struct App {
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
+    sites: Arc<Sites>,
+    content: Arc<Content>,
     status: Arc<Status>,
 }
 
@@ -160,6 +165,30 @@ impl App {
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let content = Content::new(content::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            orgs: Arc::clone(&orgs),
+            projects: Arc::clone(&projects),
+            blobs: Arc::clone(&engines.blobs) as _,
+            staging_dir: data_dir.path().join("staging"),
+            min_free_bytes: u64::from(config.blobs.min_free_mb) * 1024 * 1024,
+            public_url: public_url.clone(),
+            settings: config.content.clone(),
+        });
+        let sites = Arc::new(Sites::new(sites::Dependencies {
+            hosts: Arc::clone(&hosts),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            assets: Arc::new(Assets {}),
+            releases: Arc::new(NoReleases),
+            functions: Arc::new(NoFunctions),
+            store: Arc::clone(&engines.blobs) as _,
+            settings: config.sites.clone(),
+        }));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
             vec!["x402", "siwx", "postgres", "rest", "blob"],
@@ -188,6 +217,8 @@ impl App {
                 sql,
                 rest,
                 expose,
+                sites,
+                content,
                 status,
             },
             engines,
@@ -198,6 +229,7 @@ impl App {
     pub fn start_background(&self, tasks: &TaskTracker, stop: &CancellationToken) {
         tasks.spawn(Arc::clone(&self.status).sample_forever(stop.clone()));
         tasks.spawn(self.clone().sweep_forever(stop.clone()));
+        tasks.spawn(Arc::clone(&self.content).run(stop.clone()));
     }
 
     /// Ends the services' own work and writes what must reach the database before it stops.
@@ -205,7 +237,16 @@ impl App {
         self.projects.stop().await;
     }
 
-    pub fn router(&self, config: &Config) -> Router {
+    /// Everything behind the listener.
+    pub fn front(&self, config: &Config) -> Arc<Front> {
+        let metrics = Arc::new(Metrics::new());
+        let api = self.router(config, Arc::clone(&metrics));
+        let timeout = Duration::from_secs(config.http.request_seconds);
+        let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
+        Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
+    }
+
+    fn router(&self, config: &Config, metrics: Arc<Metrics>) -> Router {
         let api = OpenApiRouter::new()
             .merge(status::router())
             .merge(orgs::router())
@@ -215,8 +256,10 @@ impl App {
             .merge(projects::router())
             .merge(sql::router())
             .merge(rest::router())
-            .merge(expose::router());
-        edge::router(api, self.clone(), Arc::new(Metrics::new()), &config.http, &config.trusted_proxies)
+            .merge(expose::router())
+            .merge(content::router())
+            .merge(sites::router());
+        edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
     }
 
     /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired

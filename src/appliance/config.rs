@@ -27,11 +27,13 @@ use crate::{
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
         billing::PriceSettings,
+        content::ContentSettings,
         hosts::SubdomainSettings,
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
         projects::{LimitSettings, ProjectSettings, RateSettings},
         rest::RestSettings,
+        sites::SiteSettings,
         sql::SqlSettings,
         status::OperatorSettings,
         tiers::TierSettings,
@@ -78,7 +80,9 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub content: ContentSettings,
     pub subdomains: SubdomainSettings,
+    pub sites: SiteSettings,
 }
 
 impl Default for Config {
@@ -108,7 +112,9 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            content: ContentSettings::default(),
             subdomains: SubdomainSettings::default(),
+            sites: SiteSettings::default(),
         }
     }
 }

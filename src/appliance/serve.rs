@@ -42,8 +42,10 @@ faucet.cooldown_seconds), then --set and the options above; later ones win, unkn
   rate_limits.enabled, .project_per_second                   [true, 100]
   sql.timeout_seconds, .max_rows, .max_result_bytes          [60, 10000, 16777216]
   rest.statement_timeout_seconds, .max_rows, .max_body_bytes, ...
+  content.max_object_bytes, .single_max_bytes, .part_bytes, .plan_seconds, .url_seconds, .grace_seconds, ...
   http.body_bytes, .request_seconds, .header_seconds, .connections
   subdomains.hold_days              how long a deleted project's names are held for its owner [14]
+  sites.cache_mb                    memory for small files and their compressed forms [64]
   postgres.shared_buffers_mb, .max_connections, .pool_budget, .install_dir, ...
   blobs.cache_mb, .chunk_bytes
   operator.name, .contact, .legal_name                       shown at /status
@@ -98,11 +100,11 @@ async fn boot_and_run(
     let (app, engines) = App::boot(&config, &data_dir, &master, &admin.key, &public_url).await?;
     let tasks = TaskTracker::new();
     app.start_background(&tasks, &stop);
-    let router = app.router(&config);
+    let front = app.front(&config);
 
     announce(address, public_url.as_str(), &admin);
     tracing::info!(ms = started.elapsed().as_millis(), data_dir = %data_dir.path().display(), "ready");
-    edge::serve(listener, router, &config.http, stop).await;
+    edge::serve(listener, front, &config.http, stop).await;
 
     tasks.close();
     if time::timeout(BACKGROUND_GRACE, tasks.wait()).await.is_err() {

@@ -2,8 +2,8 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
-use hyper::{body::Incoming, service::service_fn};
+use futures_util::FutureExt;
+use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
@@ -14,17 +14,16 @@ use tokio::{
     time,
 };
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
-use super::HttpSettings;
+use super::{Front, HttpSettings};
 
 /// How long running requests may take to finish once the process is asked to stop.
 const DRAIN: Duration = Duration::from_millis(1500);
 /// Pause after a failed accept (usually: out of file descriptors) before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` on `listener` until `stop` is cancelled, then lets running requests finish.
-pub async fn serve(listener: TcpListener, router: Router, limits: &HttpSettings, stop: CancellationToken) {
+/// Serves `front` on `listener` until `stop` is cancelled, then lets running requests finish.
+pub async fn serve(listener: TcpListener, front: Arc<Front>, limits: &HttpSettings, stop: CancellationToken) {
     let builder = Arc::new(connection_builder(limits));
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
@@ -37,12 +36,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: &HttpSettings,
             time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let router = router.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            let router = router.clone();
-            async move { Ok::<_, Infallible>(answer(router, request).await) }
-        });
+        let front = Arc::clone(&front);
+        let service = service_fn(move |request| front.answer(request, peer).map(Ok::<_, Infallible>));
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
@@ -67,13 +62,6 @@ fn connection_builder(limits: &HttpSettings) -> Builder<TokioExecutor> {
         .keep_alive(true);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(Duration::from_secs(30));
     builder
-}
-
-async fn answer(router: Router, request: Request<Incoming>) -> axum::response::Response {
-    match router.oneshot(request.map(Body::new)).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
 }
 
 /// The next connection, once there is room for it; `None` when accepting failed.

@@ -28,12 +28,19 @@ struct RouteLabels {
     status: u16,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SiteLabels {
+    class: &'static str,
+}
+
 /// Counters of the edge, and the registry others add theirs to.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RouteLabels, Counter>,
     latency: Histogram,
     in_flight: Gauge,
+    /// By the first digit of the status, 2 to 5.
+    sites: [Counter; 4],
 }
 
 impl Metrics {
@@ -45,7 +52,16 @@ impl Metrics {
         registry.register("http_requests", "Requests answered, by route", requests.clone());
         registry.register("http_request_seconds", "Time to answer", latency.clone());
         registry.register("http_in_flight", "Requests being answered", in_flight.clone());
-        Self { registry, requests, latency, in_flight }
+        let sites = Family::<SiteLabels, Counter>::default();
+        let classes = ["2xx", "3xx", "4xx", "5xx"].map(|class| sites.get_or_create(&SiteLabels { class }).clone());
+        registry.register("site_requests", "Requests answered on tenant hosts, by class of status", sites);
+        Self { registry, requests, latency, in_flight, sites: classes }
+    }
+
+    /// On the path of every file served: one atomic addition.
+    pub(super) fn site_answered(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).saturating_sub(2).min(self.sites.len() - 1);
+        self.sites[class].inc();
     }
 
     pub(super) fn started(&self) {

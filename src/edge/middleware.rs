@@ -21,7 +21,10 @@ use axum::{
 };
 
 use super::{Metrics, errors};
-use crate::common::{ApiError, ClientIp, TraceId, ids};
+use crate::{
+    common::{ApiError, ClientIp, TraceId, ids},
+    features::content::UPLOAD_ROUTE,
+};
 
 /// What the outermost layer needs.
 #[derive(Clone)]
@@ -48,11 +51,14 @@ pub(super) async fn around(State(around): State<Around>, mut request: Request, n
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
 
     around.metrics.started();
-    let answered = tokio::time::timeout(around.request_timeout, next.run(request)).await;
-    let response = answered.unwrap_or_else(|_| {
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The request took too long and was given up.")
-            .into_response()
-    });
+    let response = if route.as_deref() == Some(UPLOAD_ROUTE) {
+        next.run(request).await
+    } else {
+        tokio::time::timeout(around.request_timeout, next.run(request)).await.unwrap_or_else(|_| {
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The request took too long and was given up.")
+                .into_response()
+        })
+    };
     let mut response = errors::render(response, &method, &trace_id);
     if let Ok(value) = HeaderValue::from_str(&trace_id) {
         response.headers_mut().insert(errors::TRACE_HEADER, value);
@@ -67,7 +73,7 @@ pub(super) async fn around(State(around): State<Around>, mut request: Request, n
 
 /// The right-most address of `X-Forwarded-For` that is not a trusted proxy, when a trusted proxy sent it;
 /// otherwise the peer.
-fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
+pub(super) fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     if !trusted.contains(&peer) {
         return peer;
     }

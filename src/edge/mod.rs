@@ -1,9 +1,12 @@
 //! What a socket sees: routes, limits, errors, CORS, metrics, the OpenAPI document.
 //!
+//! [`Front`] looks at the host first: tenants' requests go to the sites, everything else to the API's routes.
 //! The edge knows every feature's router and no feature's rules. Order of the layers, outermost first: request
 //! identity, time limit, error envelope, metrics and log ([`middleware`]); panics; CORS; body limit; routes.
 
 mod errors;
+mod front;
+mod host;
 mod listener;
 mod metrics;
 mod middleware;
@@ -24,6 +27,7 @@ use axum::{
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use front::Front;
 pub use listener::serve;
 pub use metrics::Metrics;
 pub use settings::{HttpSettings, LogFormat, LogSettings};

@@ -27,7 +27,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/cache/v1/**", "The SSR cache"),
     Unbuilt("*", "/checkout/*", "Checkouts"),
     Unbuilt("*", "/ci/v1/**", "CI bindings"),
-    Unbuilt("*", "/content/v1/**", "Content uploads"),
     Unbuilt("*", "/contracts/v1/**", "Contract wallets"),
     Unbuilt("*", "/domains/v1/**", "Custom domains"),
     Unbuilt("*", "/email/v1/**", "E-mail domains"),

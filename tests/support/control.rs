@@ -42,3 +42,13 @@ pub async fn expire_lease(appliance: &Appliance, organisation: &str, days_ago: i
         .expect("the lease can be moved");
     assert_eq!(changed, 1, "no organisation {organisation}");
 }
+
+/// Statements without parameters.
+pub async fn sql(appliance: &Appliance, statements: &str) {
+    control(appliance).await.batch_execute(statements).await.expect("the statements run");
+}
+
+/// The only value of the only row, which is text.
+pub async fn value(appliance: &Appliance, query: &str) -> String {
+    control(appliance).await.query_one(query, &[]).await.expect("one row").get(0)
+}

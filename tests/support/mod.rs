@@ -4,6 +4,7 @@
 //! process (a boot costs a second), so tests isolate themselves by using wallets and projects of their own.
 
 pub mod appliance;
+pub mod content;
 pub mod control;
 pub mod http;
 pub mod payment;

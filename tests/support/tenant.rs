@@ -85,7 +85,7 @@ impl Api {
 /// A provisioned project with its keys.
 #[derive(Clone)]
 pub struct Project {
-    api: Api,
+    pub api: Api,
     pub owner: Wallet,
     pub id: String,
     pub slot: String,

@@ -22,6 +22,8 @@ pub use name::{BadHost, Hostname, validate_name};
 pub use service::{HostNames, Hosts};
 pub use settings::SubdomainSettings;
 
+use std::sync::Arc;
+
 use crate::common::{DeploymentId, ProjectId, Timestamp};
 
 /// What a `Host` header names.
@@ -39,6 +41,14 @@ pub enum Bound {
     UnknownManaged,
     /// Any other name.
     Foreign,
+}
+
+/// Request extension of an API call that came in on a tenant host: the host names the project.
+#[derive(Clone, Debug)]
+pub struct TenantHost {
+    pub bound: Arc<Bound>,
+    /// Normalised: lower case, no port.
+    pub host: String,
 }
 
 /// URLs of one project, all absolute, without a trailing slash.

@@ -119,6 +119,17 @@ impl Hosts {
         self.site.url(name)
     }
 
+    /// Origin of a tenant host as browsers see it, and the host with its port when that is not the default. `scheme`:
+    /// `http` or `https` when a trusted proxy says which one the browser uses.
+    pub fn origin(&self, host: &str, scheme: Option<&'static str>) -> (String, String) {
+        match scheme {
+            Some(scheme) if self.site.scheme.strip_suffix("://") != Some(scheme) => {
+                (format!("{scheme}://{host}"), host.to_owned())
+            }
+            _ => (format!("{}{host}{}", self.site.scheme, self.site.port), format!("{host}{}", self.site.port)),
+        }
+    }
+
     /// Names claimed by the project now, oldest first; from memory.
     pub fn names(&self, project: &ProjectId) -> Vec<String> {
         self.claims(project).iter().map(|claim| claim.name.clone()).collect()

@@ -43,6 +43,8 @@ pub enum Action {
     ProjectCreate,
     ProjectRead,
     ProjectWrite,
+    /// Plan, commit, resume, promote, uploads.
+    ProjectDeploy,
     ProjectDelete,
     BillingRead,
     BillingWrite,
@@ -57,6 +59,7 @@ impl Action {
             Self::ProjectCreate => "org.project.create",
             Self::ProjectRead => "project.read",
             Self::ProjectWrite => "project.write",
+            Self::ProjectDeploy => "project.deploy",
             Self::ProjectDelete => "project.delete",
             Self::BillingRead => "billing.read",
             Self::BillingWrite => "billing.write",
@@ -68,7 +71,7 @@ impl Action {
         match self {
             Self::Read | Self::ProjectRead => Role::Viewer,
             Self::BillingRead | Self::BillingWrite => Role::Billing,
-            Self::ProjectCreate => Role::Developer,
+            Self::ProjectCreate | Self::ProjectDeploy => Role::Developer,
             Self::ProjectWrite => Role::Admin,
             Self::Rename | Self::ProjectDelete => Role::Owner,
         }

@@ -113,6 +113,17 @@ impl Pool {
         Ok(())
     }
 
+    /// Whether this many bytes more may be stored. Nothing more is always allowed.
+    pub fn room_for(&self, bytes: u64) -> Result<(), ApiError> {
+        let (usage, limits) = (self.usage(), self.limits());
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        if bytes == 0 || usage.storage_bytes.saturating_add(bytes) <= limits.storage_bytes {
+            return Ok(());
+        }
+        let tier = self.tier().unwrap_or(Tier::Prototype);
+        Err(quota_exceeded(Exceeded::StorageBytes, usage, limits, tier).detail("requested", bytes))
+    }
+
     pub fn take_touched(&self) -> bool {
         self.touched.swap(false, Ordering::Relaxed)
     }
@@ -264,6 +275,18 @@ mod tests {
         assert_eq!(pool.usage().api_calls, 10);
         pool.set(None, Usage { api_calls: 0, storage_bytes: 0 }, LIMITS);
         assert!(pool.admit(false).is_ok());
+    }
+
+    #[test]
+    fn storage_is_refused_when_it_would_go_beyond_the_limit() {
+        let pool = Pool::new(OrganisationId::generate(), None, Usage { api_calls: 10, storage_bytes: 90 }, LIMITS);
+        assert!(pool.room_for(10).is_ok());
+        for bytes in [11, u64::MAX] {
+            assert_eq!(pool.room_for(bytes).unwrap_err().code(), "QUOTA_EXCEEDED", "{bytes}");
+        }
+        pool.set(None, Usage { api_calls: 0, storage_bytes: 101 }, LIMITS);
+        assert!(pool.room_for(0).is_ok());
+        assert!(pool.room_for(1).is_err());
     }
 
     #[test]

@@ -207,6 +207,11 @@ impl Projects {
         self.registry.find(id).map(|live| live.project)
     }
 
+    /// Whether a live project is archived; `None` for one that is not live. From memory.
+    pub fn is_archived(&self, id: &ProjectId) -> Option<bool> {
+        self.registry.snapshot().projects.get(id).map(|live| live.project.archived)
+    }
+
     /// The live project a key belongs to. No query.
     ///
     /// # Errors
@@ -254,6 +259,25 @@ impl Projects {
         live.pool.admit(grows)?;
         live.runtime.count_call();
         Ok(())
+    }
+
+    /// Whether the organisation may store this much more, from memory.
+    ///
+    /// # Errors
+    /// 403 `QUOTA_EXCEEDED`; 401 `UNAUTHORIZED` when the project was purged a moment ago.
+    pub fn room_for(&self, project: &Project, bytes: u64) -> ApiResult<()> {
+        let snapshot = self.registry.snapshot();
+        let live = snapshot
+            .projects
+            .get(&project.id)
+            .ok_or_else(|| ApiError::unauthorized("This key belongs to no live project."))?;
+        live.pool.room_for(bytes)
+    }
+
+    /// # Errors
+    /// 403 `PROJECT_ARCHIVED`.
+    pub fn refuse_archived(&self, project: &Project) -> ApiResult<()> {
+        if project.archived { Err(archived()) } else { Ok(()) }
     }
 
     /// Enters the data plane of a project; hold the passage for as long as the request works on its database.
