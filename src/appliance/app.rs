@@ -17,6 +17,7 @@ use crate::{
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
     },
     features::{
+        apply::{self, Apply},
         assets::Assets,
         billing::{self, Billing},
         content::{self, Content},
@@ -28,7 +29,8 @@ use crate::{
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
-        sites::{self, NoFunctions, NoReleases, Sites},
+        secrets::Secrets,
+        sites::{self, NoFunctions, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -41,6 +43,8 @@ const CONTROL_DATABASE: &str = "run402";
 const PLATFORM_ROLE: &str = "postgres";
 /// How often the lease sweeper looks.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// How long a stop waits for deploys under way.
+const DEPLOY_GRACE: Duration = Duration::from_secs(2);
 
 mod control_migrations {
     refinery::embed_migrations!("migrations/control");
@@ -64,6 +68,7 @@ pub struct App {
     expose: Arc<Expose>,
     sites: Arc<Sites>,
     content: Arc<Content>,
+    apply: Arc<Apply>,
     status: Arc<Status>,
 }
 
@@ -178,13 +183,30 @@ impl App {
             public_url: public_url.clone(),
             settings: config.content.clone(),
         });
+        let assets = Arc::new(Assets {});
+        let apply = Arc::new(Apply::new(apply::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            assets: Arc::clone(&assets),
+            hosts: Arc::clone(&hosts),
+            secrets: Arc::new(Secrets {}),
+            expose: Arc::clone(&expose),
+            settings: config.apply.clone(),
+            testing: config.testing.clone(),
+        }));
+        // Before anything is served: deploys that a crash interrupted are finished or given up.
+        apply.start().await.map_err(refuse)?;
         let sites = Arc::new(Sites::new(sites::Dependencies {
             hosts: Arc::clone(&hosts),
             identity: Arc::clone(&identity),
             projects: Arc::clone(&projects),
             content: Arc::clone(&content),
-            assets: Arc::new(Assets {}),
-            releases: Arc::new(NoReleases),
+            assets: Arc::clone(&assets),
+            releases: apply.releases(),
             functions: Arc::new(NoFunctions),
             store: Arc::clone(&engines.blobs) as _,
             settings: config.sites.clone(),
@@ -219,6 +241,7 @@ impl App {
                 expose,
                 sites,
                 content,
+                apply,
                 status,
             },
             engines,
@@ -234,6 +257,9 @@ impl App {
 
     /// Ends the services' own work and writes what must reach the database before it stops.
     pub async fn stop(self) {
+        if time::timeout(DEPLOY_GRACE, self.apply.stop()).await.is_err() {
+            tracing::info!("a deploy was cut off; it is settled at the next start");
+        }
         self.projects.stop().await;
     }
 
@@ -258,6 +284,7 @@ impl App {
             .merge(rest::router())
             .merge(expose::router())
             .merge(content::router())
+            .merge(apply::router(config.apply.max_body_bytes))
             .merge(sites::router());
         edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
     }

@@ -26,6 +26,7 @@ use crate::{
     edge::{HttpSettings, LogSettings},
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
+        apply::{ApplySettings, TestingSettings},
         billing::PriceSettings,
         content::ContentSettings,
         hosts::SubdomainSettings,
@@ -81,6 +82,9 @@ pub struct Config {
     pub sql: SqlSettings,
     pub rest: RestSettings,
     pub content: ContentSettings,
+    pub apply: ApplySettings,
+    /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
+    pub testing: TestingSettings,
     pub subdomains: SubdomainSettings,
     pub sites: SiteSettings,
 }
@@ -113,6 +117,8 @@ impl Default for Config {
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
             content: ContentSettings::default(),
+            apply: ApplySettings::default(),
+            testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),
             sites: SiteSettings::default(),
         }

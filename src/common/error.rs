@@ -213,6 +213,13 @@ impl ApiError {
         self
     }
 
+    /// The same error in other words.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     #[must_use]
     pub fn category(mut self, category: Category) -> Self {
         self.0.category = category;

@@ -19,7 +19,7 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/admin/v1/principals/**", "Principal administration"),
     Unbuilt("*", "/agent/v1/**", "Operator and agent accounts"),
     Unbuilt("*", "/ai/v1/**", "AI services"),
-    Unbuilt("*", "/apply/v1/**", "Deploys"),
+    Unbuilt("POST", "/apply/v1/service-asset-put", "Assets"),
     Unbuilt("*", "/apps/v1/**", "The apps marketplace"),
     Unbuilt("*", "/archives/v1/**", "Project archives"),
     Unbuilt("*", "/auth/v1/**", "App-user auth"),
@@ -94,8 +94,8 @@ mod tests {
     #[test]
     fn known_routes_are_told_from_unknown_ones() {
         let cases = [
-            (Method::POST, "/apply/v1/plans", Some("Deploys")),
-            (Method::GET, "/apply/v1", Some("Deploys")),
+            (Method::POST, "/apply/v1/service-asset-put", Some("Assets")),
+            (Method::GET, "/apply/v1/service-asset-put", None),
             (Method::GET, "/apply/v2", None),
             (Method::POST, "/generate-image/v1", Some("Image generation")),
             (Method::GET, "/generate-image/v1", None),

@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apply;
+mod apply_crash;
 mod billing;
 mod boot;
 mod clients;

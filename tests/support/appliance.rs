@@ -333,6 +333,20 @@ impl Appliance {
         }
     }
 
+    /// Changes a setting for the next start; none: as if it had never been set.
+    pub fn reconfigure(&mut self, key: &str, value: Option<&str>) {
+        self.plan.settings.retain(|(known, _)| known != key);
+        self.plan.settings.extend(value.map(|value| (key.to_owned(), value.to_owned())));
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn wait_until_dead(&mut self, within: Duration) {
+        let child = self.child.as_mut().expect("it is running");
+        assert!(wait_for_exit(child, within).is_some(), "it is still alive after {within:?}");
+        process::release(child.id());
+        self.child = None;
+    }
+
     /// Starts it again on the same data directory, as its service manager would.
     pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "it is still running");

@@ -6,6 +6,7 @@
 pub mod appliance;
 pub mod content;
 pub mod control;
+pub mod deploy;
 pub mod http;
 pub mod payment;
 pub mod process;

@@ -4,11 +4,14 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
-    common::{ApiError, Category, MutationState, NextAction},
+    common::{ApiError, ApiResult, Category, MutationState, NextAction},
     engines::postgres::DatabaseError,
 };
 
-use super::{store::SnapshotError, types::Findings};
+use super::{
+    store::SnapshotError,
+    types::{Findings, Issue},
+};
 
 /// Why a manifest was not applied, read or validated.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,16 @@ impl From<ExposeError> for ApiError {
             ExposeError::Document(error) => Self::internal(error),
             ExposeError::Other(error) => error,
         }
+    }
+}
+
+impl Findings {
+    /// The warnings, if there is no error.
+    ///
+    /// # Errors
+    /// 400 `INVALID_EXPOSE_MANIFEST` with every violation in `errors`.
+    pub fn into_result(self) -> ApiResult<Vec<Issue>> {
+        if self.has_errors { Err(invalid(&self)) } else { Ok(self.warnings) }
     }
 }
 

@@ -1,11 +1,20 @@
 //! What differs between two releases (contract 03 §5.1, §9.2, §9.4).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
+use serde_json::json;
 
-use super::types::{CacheClass, Migration, ReleaseState, RouteEntry};
-use crate::{common::ApiError, engines::blobs::Sha256Digest};
+use super::{
+    manifest, routes,
+    types::{
+        CacheClass, CacheClassSource, FunctionCode, FunctionState, Migration, PublicPaths, ReleaseState, RouteEntry,
+    },
+};
+use crate::{
+    common::{ApiError, Category, MutationState, NextAction},
+    engines::blobs::Sha256Digest,
+};
 
 /// Rows of one bucket of a plan's site diff, and the default of the diff endpoint.
 pub const SITE_ROWS: usize = 1_000;
@@ -50,7 +59,7 @@ pub struct ChangedFile {
     pub content_type_new: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     pub added: usize,
     pub removed: usize,
@@ -135,30 +144,241 @@ pub fn diff(
     present: &HashMap<Sha256Digest, u64>,
     limit: usize,
 ) -> Diff {
-    let _ = (from, to, present, limit, CacheClass::Html);
+    let nothing = ReleaseState::default();
+    let from = from.unwrap_or(&nothing);
+    let site = site_diff(from, to, limit);
     Diff {
-        site: SiteDiff::default(),
-        functions: FunctionsDiff::default(),
-        secrets: NamesDiff::default(),
-        subdomains: NamesDiff::default(),
-        routes: RoutesDiff::default(),
-        static_assets: StaticAssets::default(),
-        truncated: false,
+        truncated: site.totals.is_some(),
+        site,
+        functions: functions_diff(from, to),
+        secrets: names(&from.required_secrets, &to.required_secrets),
+        subdomains: names(&from.subdomains, &to.subdomains),
+        routes: routes_diff(&from.routes, &to.routes),
+        static_assets: static_assets(from, to, present),
     }
 }
 
+fn site_diff(from: &ReleaseState, to: &ReleaseState, limit: usize) -> SiteDiff {
+    let mut totals = Totals::default();
+    let mut diff = SiteDiff::default();
+    for (path, file) in &to.site {
+        match from.site.get(path) {
+            None => {
+                totals.added += 1;
+                if diff.added.len() < limit {
+                    diff.added.push(AddedFile {
+                        path: path.clone(),
+                        sha256: file.sha256,
+                        content_type: file.content_type.clone(),
+                    });
+                }
+            }
+            Some(before) if (before.sha256, &before.content_type) != (file.sha256, &file.content_type) => {
+                totals.changed += 1;
+                if diff.changed.len() < limit {
+                    diff.changed.push(ChangedFile {
+                        path: path.clone(),
+                        sha256_old: before.sha256,
+                        sha256_new: file.sha256,
+                        content_type_old: before.content_type.clone(),
+                        content_type_new: file.content_type.clone(),
+                    });
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    for path in from.site.keys().filter(|path| !to.site.contains_key(*path)) {
+        totals.removed += 1;
+        if diff.removed.len() < limit {
+            diff.removed.push(path.clone());
+        }
+    }
+    let cut = totals.added > limit || totals.changed > limit || totals.removed > limit;
+    diff.totals = cut.then_some(totals);
+    diff
+}
+
+fn functions_diff(from: &ReleaseState, to: &ReleaseState) -> FunctionsDiff {
+    let changed = to.functions.iter().filter_map(|(name, after)| {
+        let fields_changed = changed_fields(from.functions.get(name)?, after);
+        (!fields_changed.is_empty()).then(|| ChangedFunction { name: name.clone(), fields_changed })
+    });
+    FunctionsDiff {
+        added: to.functions.keys().filter(|name| !from.functions.contains_key(*name)).cloned().collect(),
+        removed: from.functions.keys().filter(|name| !to.functions.contains_key(*name)).cloned().collect(),
+        changed: changed.collect(),
+    }
+}
+
+fn changed_fields(before: &FunctionState, after: &FunctionState) -> Vec<&'static str> {
+    let entrypoint = |function: &FunctionState| match &function.code {
+        FunctionCode::Source(_) => None,
+        FunctionCode::Files { entrypoint, .. } => Some(entrypoint.clone()),
+    };
+    [
+        ("code_hash", before.code_hash != after.code_hash),
+        ("runtime", before.runtime != after.runtime),
+        ("timeout_seconds", before.timeout_seconds != after.timeout_seconds),
+        ("memory_mb", before.memory_mb != after.memory_mb),
+        ("schedule", before.schedule != after.schedule),
+        ("deps", before.deps != after.deps),
+        ("class", before.class != after.class),
+        ("require_auth", before.require_auth != after.require_auth),
+        ("require_role", before.require_role != after.require_role),
+        ("entrypoint", entrypoint(before) != entrypoint(after)),
+    ]
+    .into_iter()
+    .filter_map(|(field, changed)| changed.then_some(field))
+    .collect()
+}
+
+fn names<'a, I>(from: I, to: I) -> NamesDiff
+where
+    I: IntoIterator<Item = &'a String>,
+{
+    let (from, to): (BTreeSet<_>, BTreeSet<_>) = (from.into_iter().collect(), to.into_iter().collect());
+    NamesDiff {
+        added: to.difference(&from).map(|name| (*name).clone()).collect(),
+        removed: from.difference(&to).map(|name| (*name).clone()).collect(),
+    }
+}
+
+/// Entries of one pattern are paired in their order; what is left over was added or removed.
+fn routes_diff(from: &[RouteEntry], to: &[RouteEntry]) -> RoutesDiff {
+    let mut removed: Vec<&RouteEntry> = from.iter().filter(|entry| !to.contains(entry)).collect();
+    let mut added = Vec::new();
+    let mut changed = Vec::new();
+    for after in to.iter().filter(|entry| !from.contains(entry)) {
+        match removed.iter().position(|before| before.pattern == after.pattern) {
+            None => added.push(after.clone()),
+            Some(index) => {
+                let before = removed.remove(index);
+                let fields = [
+                    ("methods", before.methods != after.methods),
+                    ("target", before.target != after.target),
+                    ("kind", before.kind != after.kind),
+                    ("prefix", before.prefix != after.prefix),
+                ];
+                changed.push(ChangedRoute {
+                    pattern: after.pattern.clone(),
+                    before: before.clone(),
+                    after: after.clone(),
+                    fields_changed: fields
+                        .into_iter()
+                        .filter_map(|(field, differs)| differs.then_some(field))
+                        .collect(),
+                });
+            }
+        }
+    }
+    RoutesDiff {
+        manifest_sha256_old: routes::digest(from),
+        manifest_sha256_new: routes::digest(to),
+        added,
+        removed: removed.into_iter().cloned().collect(),
+        changed,
+    }
+}
+
+fn static_assets(from: &ReleaseState, to: &ReleaseState, present: &HashMap<Sha256Digest, u64>) -> StaticAssets {
+    let mut counts = StaticAssets::default();
+    let nothing = BTreeMap::new();
+    let before = from.manifest.as_ref().map_or(&nothing, |manifest| &manifest.files);
+    let after = to.manifest.as_ref().map_or(&nothing, |manifest| &manifest.files);
+    for (path, file) in after {
+        match before.get(path) {
+            None => counts.added += 1,
+            Some(old) if old == file => counts.unchanged += 1,
+            Some(_) => counts.changed += 1,
+        }
+        let legacy = file.cache_class_source == CacheClassSource::Legacy
+            && file.cache_class == CacheClass::ImmutableVersioned
+            && !manifest::is_fingerprinted(path);
+        if legacy {
+            counts.legacy_immutable_warnings.push(LegacyImmutable {
+                path: path.clone(),
+                sha256: file.sha256,
+                reason: "legacy_immutable_unfingerprinted",
+            });
+        }
+    }
+    counts.removed = before.keys().filter(|path| !after.contains_key(*path)).count() as u64;
+    let mut uploaded = HashSet::new();
+    let mut total = 0_u64;
+    for (path, file) in &to.site {
+        total = total.saturating_add(file.size);
+        let touched = from.site.get(path).is_none_or(|old| old.sha256 != file.sha256);
+        if touched && !present.contains_key(&file.sha256) && uploaded.insert(file.sha256) {
+            counts.newly_uploaded_cas_bytes = counts.newly_uploaded_cas_bytes.saturating_add(file.size);
+        }
+    }
+    counts.reused_cas_bytes = total.saturating_sub(counts.newly_uploaded_cas_bytes);
+    counts.deployment_copy_bytes_eliminated = counts.reused_cas_bytes;
+    if let Some(manifest) = &to.manifest {
+        counts.previous_immutable_failures = manifest::immutable_failures(from.manifest.as_ref(), manifest);
+    }
+    counts
+}
+
 /// Whether two states are equal in every slice. The rest of `is_noop` (a base exists, no new migration, no effective
-/// asset operation, no secret delete) is the caller's.
+/// asset operation, no secret delete) is the caller's. The registry of migrations is compared there, and the manifest
+/// follows from the other slices.
 pub fn is_noop(base: &ReleaseState, new: &ReleaseState) -> bool {
-    base == new
+    base.site == new.site
+        && same_public_paths(base.public_paths.as_ref(), new.public_paths.as_ref())
+        && base.functions == new.functions
+        && base.required_secrets == new.required_secrets
+        && base.subdomains == new.subdomains
+        && base.routes == new.routes
+        && base.i18n == new.i18n
+        && base.expose == new.expose
+}
+
+/// Declaring the default changes nothing.
+fn same_public_paths(before: Option<&PublicPaths>, after: Option<&PublicPaths>) -> bool {
+    before.unwrap_or(&PublicPaths::Implicit) == after.unwrap_or(&PublicPaths::Implicit)
 }
 
 impl Diff {
     /// One line of English. `new_migrations` counts those that will run, or ran between two releases.
     pub fn summary(&self, new_migrations: usize) -> String {
-        let _ = new_migrations;
-        String::new()
+        let site = self.site.totals.unwrap_or(Totals {
+            added: self.site.added.len(),
+            removed: self.site.removed.len(),
+            changed: self.site.changed.len(),
+        });
+        let functions = &self.functions;
+        let routes = &self.routes;
+        let parts: Vec<String> = [
+            ("site file", site.added, site.removed, site.changed),
+            ("function", functions.added.len(), functions.removed.len(), functions.changed.len()),
+            ("route", routes.added.len(), routes.removed.len(), routes.changed.len()),
+            ("required secret", self.secrets.added.len(), self.secrets.removed.len(), 0),
+            ("subdomain", self.subdomains.added.len(), self.subdomains.removed.len(), 0),
+            ("migration", new_migrations, 0, 0),
+        ]
+        .into_iter()
+        .filter_map(|(what, added, removed, changed)| {
+            let counts: Vec<String> = [("added", added), ("changed", changed), ("removed", removed)]
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(verb, count)| format!("{count} {verb}"))
+                .collect();
+            (!counts.is_empty()).then(|| format!("{what}s: {}", counts.join(", ")))
+        })
+        .collect();
+        if parts.is_empty() {
+            "No changes to the release.".to_owned()
+        } else {
+            format!("{}.", upper_first(&parts.join("; ")))
+        }
     }
+}
+
+fn upper_first(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
 /// The migrations of a spec against the project's registry.
@@ -202,7 +422,19 @@ pub struct ChecksumMismatch {
 
 impl From<ChecksumMismatch> for ApiError {
     fn from(mismatch: ChecksumMismatch) -> Self {
+        let resource = format!("database.migrations.{}", mismatch.id);
         Self::conflict("MIGRATION_CHECKSUM_MISMATCH", mismatch.to_string())
+            .category(Category::Deploy)
+            .retryable(false)
+            .safe_to_retry(false)
+            .mutation_state(MutationState::None)
+            .extra("phase", "plan")
+            .extra("resource", resource)
+            .extra("fix", json!({ "action": "edit_migration", "path": "database.migrations" }))
+            .detail("migration_id", mismatch.id)
+            .detail("applied_checksum", mismatch.applied.to_string())
+            .detail("requested_checksum", mismatch.requested.to_string())
+            .next_action(NextAction::new("edit_migration", "Restore the applied SQL, or give the change a new id."))
     }
 }
 
@@ -215,17 +447,47 @@ impl<'a> MigrationPlan<'a> {
         registry: &BTreeMap<String, Sha256Digest>,
         migrations: &'a [Migration],
     ) -> Result<Self, ChecksumMismatch> {
-        let _ = (registry, migrations);
-        Ok(Self { new: Vec::new(), noop: Vec::new() })
+        let mut plan = Self { new: Vec::new(), noop: Vec::new() };
+        for migration in migrations {
+            match registry.get(&migration.id) {
+                None => plan.new.push(migration),
+                Some(applied) if *applied == migration.checksum => plan.noop.push(migration),
+                Some(applied) => {
+                    return Err(ChecksumMismatch {
+                        id: migration.id.clone(),
+                        applied: *applied,
+                        requested: migration.checksum,
+                    });
+                }
+            }
+        }
+        Ok(plan)
     }
 
     pub fn wire(&self) -> MigrationsDiff {
-        MigrationsDiff { new: Vec::new(), noop: Vec::new() }
+        let mut new: Vec<NewMigration> = self
+            .new
+            .iter()
+            .map(|migration| NewMigration {
+                id: migration.id.clone(),
+                checksum_hex: migration.checksum,
+                transaction: if migration.transactional { "default" } else { "none" },
+            })
+            .collect();
+        let mut noop: Vec<NoopMigration> = self
+            .noop
+            .iter()
+            .map(|migration| NoopMigration { id: migration.id.clone(), checksum_hex: migration.checksum })
+            .collect();
+        new.sort_by(|a, b| a.id.cmp(&b.id));
+        noop.sort_by(|a, b| a.id.cmp(&b.id));
+        MigrationsDiff { new, noop }
     }
 
     /// The registry once the new ones ran: what the release records in `ReleaseState::migrations`.
     pub fn registry_after(&self, registry: &BTreeMap<String, Sha256Digest>) -> BTreeMap<String, Sha256Digest> {
-        registry.clone()
+        let new = self.new.iter().map(|migration| (migration.id.clone(), migration.checksum));
+        registry.clone().into_iter().chain(new).collect()
     }
 }
 
@@ -257,6 +519,19 @@ pub struct PromotePaths {
 }
 
 pub fn promote_diff(current: &ReleaseState, target: &ReleaseState) -> PromoteDiff {
-    let _ = (current, target);
-    PromoteDiff::default()
+    let functions = functions_diff(target, current);
+    let migrations = names(current.migrations.keys(), target.migrations.keys());
+    let missing = |a: &ReleaseState, b: &ReleaseState| a.site.keys().filter(|path| !b.site.contains_key(*path)).count();
+    PromoteDiff {
+        functions: PromoteFunctions {
+            only_in_current: functions.added,
+            only_in_target: functions.removed,
+            changed: functions.changed.into_iter().map(|function| function.name).collect(),
+        },
+        migrations: PromoteMigrations { only_in_current: migrations.removed, only_in_target: migrations.added },
+        site_paths: PromotePaths {
+            added_in_current: missing(current, target),
+            removed_in_current: missing(target, current),
+        },
+    }
 }

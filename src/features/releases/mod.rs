@@ -8,6 +8,7 @@
 //! - [`lookup()`] is the only place that decides what a request meets; serving and diagnosis both ask it.
 //! - Secret values never come near: names only.
 
+mod canonical;
 mod diff;
 mod inventory;
 mod lookup;
@@ -17,6 +18,8 @@ pub mod path;
 mod routes;
 mod schema;
 mod spec;
+#[cfg(test)]
+mod tests;
 pub mod types;
 mod warnings;
 
@@ -31,6 +34,6 @@ pub use lookup::{Absence, Outcome, SSR_PATTERN, StaticMatch, lookup};
 pub use path::{PathError, canonicalise};
 pub use routes::{MethodSet, RouteMatch, digest as route_manifest_digest, find as find_route};
 pub use schema::RELEASE_SPEC_SCHEMA;
-pub use spec::{ImmutableChange, SpecError, SpecLimits, Violation};
+pub use spec::{ImmutableChange, Schedule, ScheduleError, SpecError, SpecLimits, Violation};
 pub use types::*;
 pub use warnings::{Planned, Severity, Warning, diff_warnings, plan_warnings, promote_warnings, release_warnings};

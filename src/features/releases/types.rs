@@ -172,7 +172,7 @@ pub struct I18n {
 }
 
 /// A ReleaseSpec whose parts are valid in themselves (contract 03 §4.3).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
     pub project: ProjectId,
     pub base: Base,
@@ -234,7 +234,7 @@ pub enum RouteTarget {
     Static { file: String },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RouteKind {
     Exact,

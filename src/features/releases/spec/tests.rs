@@ -1,0 +1,684 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn limits() -> SpecLimits {
+    SpecLimits { min_cron_interval_minutes: 5, max_timeout_seconds: 60, max_memory_mb: 512, ..SpecLimits::default() }
+}
+
+fn file(text: &str) -> Value {
+    json!({ "sha256": Sha256Digest::of(text.as_bytes()), "size": text.len() })
+}
+
+fn spec(slices: Value) -> Value {
+    let mut spec = json!({ "project_id": "prj_1_a" });
+    let (Some(spec_map), Value::Object(slices)) = (spec.as_object_mut(), slices) else { panic!("objects") };
+    spec_map.extend(slices);
+    spec
+}
+
+fn parse(slices: Value) -> Result<Spec, SpecError> {
+    Spec::parse(spec(slices), &limits())
+}
+
+/// `code resource` of every violation.
+fn refusals(slices: Value) -> Vec<String> {
+    match parse(slices) {
+        Ok(_) => Vec::new(),
+        Err(error) => error.violations().iter().map(|v| format!("{} {}", v.code, v.resource)).collect(),
+    }
+}
+
+/// Every slice with everything in it, in the spelling of the SDK.
+fn full() -> Value {
+    let sql = "create table t ()";
+    json!({
+        "project_id": "prj_1_a",
+        "base": { "release_id": "rel_1_a" },
+        "database": {
+            "expose": { "version": 1, "tables": [] },
+            "zero_downtime": true,
+            "migrations": [
+                { "id": "1", "checksum": Sha256Digest::of(sql.as_bytes()), "sql_ref": {
+                    "sha256": Sha256Digest::of(sql.as_bytes()), "size": sql.len(), "content_type": "application/sql" } },
+                { "id": "2", "checksum": Sha256Digest::of(b"vacuum"), "sql": "vacuum", "transaction": "none" },
+            ],
+        },
+        "secrets": { "require": ["API_KEY"], "delete": ["OLD_1"] },
+        "functions": { "patch": {
+            "set": {
+                "api": {
+                    "runtime": "node22", "source": file("a"), "config": { "timeout_seconds": 5, "memory_mb": 128 },
+                    "deps": ["zod@^3", "@scope/x"], "schedule": "*/15 * * * *", "require_auth": true,
+                    "require_role": { "table": "members", "id_column": "user_id", "role_column": "role",
+                        "allowed": ["admin"], "cache_ttl": 0, "on_deny": "redirect", "sign_in_path": "/login?next=1" },
+                    "class": "ssr" },
+                "tree": { "runtime": "node22", "files": { "a/main.js": file("m"), "b.js": file("b") },
+                    "entrypoint": "a/main.js", "schedule": null, "require_role": null },
+            },
+            "delete": ["old"],
+        } },
+        "site": {
+            "patch": {
+                "put": { "index.html": { "sha256": Sha256Digest::of(b"i"), "size": 1,
+                    "content_type": "text/html; charset=utf-8" }, "caf\u{e9}/a.js": file("j") },
+                "delete": ["gone.txt"],
+            },
+            "public_paths": { "mode": "explicit", "replace": {
+                "/": { "asset": "index.html" }, "/a": { "asset": "a.css", "cache_class": "immutable_versioned" } } },
+        },
+        "subdomains": { "add": ["my-app"], "remove": ["old-app"] },
+        "routes": { "replace": [
+            { "pattern": "/api/*", "target": { "type": "function", "name": "api" } },
+            { "pattern": "/read/*", "methods": ["GET"], "target": { "type": "function", "name": "api" },
+              "acknowledge_readonly": true },
+            { "pattern": "/events", "methods": ["GET", "HEAD"], "target": { "type": "static", "file": "events.html" } },
+            { "pattern": "/events", "methods": ["POST"], "target": { "type": "function", "name": "api" } },
+        ] },
+        "checks": [],
+        "assets": {
+            "put": [{ "key": "img/a.png", "sha256": Sha256Digest::of(b"p"), "size_bytes": 1, "content_type": "image/png",
+                "visibility": "private", "immutable": false, "metadata": { "a": 1 }, "exif_policy": "strip" }],
+            "delete": ["b.png"],
+            "sync": { "prefix": "img/", "prune": true, "confirm": {
+                "base_revision": "r", "delete_set_digest": "d", "expected_delete_count": 0 } },
+        },
+        "i18n": { "default_locale": "en", "locales": ["en", "de-AT"], "detect": ["cookie:lang"],
+            "unknown_locale_policy": "default" },
+    })
+}
+
+#[test]
+fn a_full_spec_reads_and_reads_back_from_its_normalised_form() {
+    let read = Spec::parse(full(), &limits()).unwrap();
+    let again = Spec::parse(read.normalised.clone(), &limits()).unwrap();
+    assert_eq!(read, again);
+    assert_eq!(read.manifest_digest(), again.manifest_digest());
+    let contents: Vec<u64> = read.references().iter().map(|reference| reference.size).collect();
+    assert_eq!(contents.len(), 7, "sql_ref, three sources, two files, one asset; inline SQL is not uploaded");
+}
+
+#[test]
+fn older_spellings_give_the_same_spec_and_digest() {
+    let ours = parse(json!({
+        "functions": { "replace": { "f": { "source": file("a"), "config": { "timeout_seconds": 5, "memory_mb": 64 },
+            "require_auth": true, "require_role": { "table": "m", "id_column": "i", "role_column": "r", "allowed": ["a"],
+                "cache_ttl": 1, "on_deny": "redirect", "sign_in_path": "/in" } } } },
+        "site": { "replace": { "a": { "sha256": Sha256Digest::of(b"x"), "size": 1, "content_type": "text/plain" } } },
+        "i18n": { "default_locale": "en", "locales": ["en"], "unknown_locale_policy": "default" },
+    }))
+    .unwrap();
+    let older = Spec::parse(
+        json!({
+            "$schema": "https://example.com/x.json",
+            "project": "prj_1_a",
+            "base": { "release": "current" },
+            "checks": null,
+            "routes": null,
+            "functions": { "replace": { "f": { "runtime": "node22", "source": file("a"),
+                "config": { "timeoutSeconds": 5, "memoryMb": 64 }, "requireAuth": true, "requireRole": {
+                    "table": "m", "idColumn": "i", "roleColumn": "r", "allowed": ["a"], "cacheTtl": 1,
+                    "onDeny": "redirect", "signInPath": "/in" } } } },
+            "site": { "replace": { "a": { "sha256": Sha256Digest::of(b"x"), "size": 1, "contentType": " TEXT/plain " } } },
+            "i18n": { "defaultLocale": "en", "locales": ["en"], "unknownLocalePolicy": "pass-through" },
+        }),
+        &limits(),
+    )
+    .unwrap();
+    assert_eq!(ours, older);
+    assert_eq!(ours.manifest_digest(), older.manifest_digest());
+}
+
+#[test]
+fn each_broken_rule_names_its_code_and_field() {
+    let function = |fields: Value| {
+        let mut function = json!({ "source": file("a") });
+        let (Some(map), Value::Object(fields)) = (function.as_object_mut(), fields) else { panic!("objects") };
+        map.extend(fields);
+        json!({ "functions": { "replace": { "f": function } } })
+    };
+    let gate = |change: Value| {
+        let mut gate = json!({ "table": "m", "id_column": "i", "role_column": "r", "allowed": ["a"] });
+        let (Some(map), Value::Object(change)) = (gate.as_object_mut(), change) else { panic!("objects") };
+        map.extend(change);
+        json!({ "functions": { "replace": { "f": { "source": file("a"), "require_role": gate } } } })
+    };
+    let route = |route: Value| json!({ "routes": { "replace": [route] } });
+    let to_function = |pattern: &str| json!({ "routes": { "replace": [{ "pattern": pattern, "target": { "type": "function", "name": "f" } }] } });
+    let migration = |migration: Value| json!({ "database": { "migrations": [migration] } });
+    let put = |put: Value| json!({ "assets": { "put": [put] } });
+    let sha = Sha256Digest::of(b"x");
+    let invalid = |resource: &str| vec![format!("INVALID_SPEC {resource}")];
+    let one = |code: &str, resource: &str| vec![format!("{code} {resource}")];
+    let cases: Vec<(Value, Vec<String>)> = vec![
+        // the envelope
+        (json!({}), one("MANIFEST_EMPTY", "spec")),
+        (json!({ "site": { "replace": {} } }), one("MANIFEST_EMPTY", "spec")),
+        (json!({ "functions": { "replace": {} }, "checks": [], "routes": null }), one("MANIFEST_EMPTY", "spec")),
+        (json!({ "database": { "expose": {}, "migrations": [] }, "assets": {} }), one("MANIFEST_EMPTY", "spec")),
+        (json!({ "bogus": 1, "i18n": null }), invalid("bogus")),
+        (json!({ "i18n": null, "checks": [{ "name": "x" }] }), invalid("checks")),
+        (json!({ "i18n": null, "manifest_ref": {} }), invalid("manifest_ref")),
+        (json!({ "i18n": null, "project": "prj_1_a" }), invalid("project_id")),
+        (json!({ "i18n": null, "project_id": "prj_NO" }), one("PROJECT_NOT_FOUND", "project_id")),
+        (json!({ "i18n": null, "project_id": 7 }), invalid("project_id")),
+        (
+            json!({ "site": { "replace": { "a": { "__source": "local-dir", "path": "x" } } } }),
+            one("INVALID_WIRE_SCHEMA", "site.replace.a"),
+        ),
+        (json!({ "site": { "replace": { "__source": "local-dir" } } }), one("INVALID_WIRE_SCHEMA", "site.replace")),
+        // base
+        (json!({ "i18n": null, "base": {} }), invalid("base")),
+        (json!({ "i18n": null, "base": { "release": "current", "release_id": "rel_1" } }), invalid("base")),
+        (json!({ "i18n": null, "base": { "release": "live" } }), invalid("base.release")),
+        (json!({ "i18n": null, "base": { "release_id": "nope" } }), one("RELEASE_NOT_FOUND", "base.release_id")),
+        (json!({ "i18n": null, "base": { "release": "empty", "x": 1 } }), invalid("base.x")),
+        (json!({ "i18n": null, "base": "current" }), invalid("base")),
+        // database
+        (json!({ "database": { "expose": [] } }), invalid("database.expose")),
+        (json!({ "database": { "sql": "x", "expose": { "a": 1 } } }), invalid("database.sql")),
+        (json!({ "i18n": null, "database": { "zero_downtime": "yes" } }), invalid("database.zero_downtime")),
+        (migration(json!({ "id": "", "checksum": sha, "sql": "x" })), invalid("database.migrations.0.id")),
+        (migration(json!({ "id": "a".repeat(257), "checksum": sha, "sql": "x" })), invalid("database.migrations.0.id")),
+        (migration(json!({ "id": "a", "checksum": sha, "sql": "y" })), invalid("database.migrations.0.checksum")),
+        (
+            migration(json!({ "id": "a", "checksum": sha, "sql_ref": file("y") })),
+            invalid("database.migrations.0.checksum"),
+        ),
+        (migration(json!({ "id": "a", "checksum": sha })), invalid("database.migrations.0.sql_ref")),
+        (
+            migration(json!({ "id": "a", "checksum": sha, "sql": "x", "sql_ref": file("x") })),
+            invalid("database.migrations.0.sql_ref"),
+        ),
+        (
+            migration(json!({ "id": "a", "checksum": Sha256Digest::of(b" "), "sql": " " })),
+            invalid("database.migrations.0.sql"),
+        ),
+        (
+            migration(json!({ "id": "a", "checksum": Sha256Digest::of(b""), "sql_ref": file("") })),
+            invalid("database.migrations.0.sql_ref"),
+        ),
+        (
+            migration(json!({ "id": "a", "checksum": sha, "sql": "x", "transaction": "maybe" })),
+            invalid("database.migrations.0.transaction"),
+        ),
+        (
+            migration(json!({ "id": "a", "checksum": sha.to_string().to_uppercase(), "sql": "x" })),
+            invalid("database.migrations.0.checksum"),
+        ),
+        (
+            json!({ "database": { "migrations": [
+            { "id": "a", "checksum": sha, "sql": "x" }, { "id": "a", "checksum": sha, "sql": "x" }] } }),
+            invalid("database.migrations.1.id"),
+        ),
+        // secrets
+        (json!({ "secrets": { "set": { "A": "v" } } }), invalid("secrets.set")),
+        (json!({ "secrets": { "replace_all": {}, "require": ["A"] } }), invalid("secrets.replace_all")),
+        (json!({ "secrets": { "require": ["lower"] } }), invalid("secrets.require.0")),
+        (json!({ "secrets": { "require": ["1A"] } }), invalid("secrets.require.0")),
+        (json!({ "secrets": { "require": ["A".repeat(129)] } }), invalid("secrets.require.0")),
+        (json!({ "secrets": { "require": ["A", "A"] } }), invalid("secrets.require.1")),
+        (json!({ "secrets": { "require": ["A"], "delete": ["A"] } }), invalid("secrets.require.0")),
+        (json!({ "secrets": { "require": [{ "key": "A" }], "delete": ["B"] } }), invalid("secrets.require.0")),
+        // functions
+        (json!({ "functions": { "replace": {}, "patch": { "delete": ["a"] } } }), invalid("functions.replace")),
+        (
+            json!({ "functions": { "patch": { "set": { "a": {} }, "delete": ["a"] } } }),
+            invalid("functions.patch.delete.0"),
+        ),
+        (json!({ "functions": { "replace": { "a b": { "source": file("a") } } } }), invalid("functions.replace.a b")),
+        (json!({ "functions": { "replace": { "f": {} } } }), invalid("functions.replace.f.source")),
+        (function(json!({ "runtime": "node18" })), invalid("functions.replace.f.runtime")),
+        (
+            function(json!({ "files": { "a": file("a") }, "entrypoint": "a" })),
+            vec!["INVALID_SPEC functions.replace.f.source".into(), "INVALID_SPEC functions.replace.f.source".into()],
+        ),
+        (function(json!({ "entrypoint": "a" })), invalid("functions.replace.f.entrypoint")),
+        (function(json!({ "triggers": [] })), invalid("functions.replace.f.triggers")),
+        (
+            function(json!({ "config": { "timeout_seconds": 0 } })),
+            invalid("functions.replace.f.config.timeout_seconds"),
+        ),
+        (
+            function(json!({ "config": { "timeout_seconds": 61 } })),
+            one("FUNCTION_TIMEOUT_EXCEEDS_TIER", "functions.replace.f.config.timeout_seconds"),
+        ),
+        (function(json!({ "config": { "memory_mb": 63 } })), invalid("functions.replace.f.config.memory_mb")),
+        (
+            function(json!({ "config": { "memoryMb": 1024 } })),
+            one("FUNCTION_MEMORY_EXCEEDS_TIER", "functions.replace.f.config.memory_mb"),
+        ),
+        (
+            function(json!({ "config": { "memory_mb": 64, "memoryMb": 64 } })),
+            invalid("functions.replace.f.config.memory_mb"),
+        ),
+        (
+            function(json!({ "config": { "timeout_seconds": 1.5 } })),
+            invalid("functions.replace.f.config.timeout_seconds"),
+        ),
+        (function(json!({ "config": { "cpu": 1 } })), invalid("functions.replace.f.config.cpu")),
+        (function(json!({ "deps": ["@run402/functions"] })), invalid("functions.replace.f.deps.0")),
+        (function(json!({ "deps": ["run402-functions@1"] })), invalid("functions.replace.f.deps.0")),
+        (
+            function(json!({ "deps": ["a", "sharp@1"] })),
+            one("R402_BUNDLE_NATIVE_DEP_UNSUPPORTED", "functions.replace.f.deps.1"),
+        ),
+        (function(json!({ "deps": ["git+https://x.example/a.git"] })), invalid("functions.replace.f.deps.0")),
+        (function(json!({ "deps": ["a@file:../b"] })), invalid("functions.replace.f.deps.0")),
+        (
+            function(json!({ "deps": ["../b", "@scope", "a@", ""] })),
+            (0..4).map(|index| format!("INVALID_SPEC functions.replace.f.deps.{index}")).collect(),
+        ),
+        (
+            function(json!({ "deps": vec!["a"; 31] })),
+            (0..31)
+                .map(|index| {
+                    if index == 0 {
+                        "INVALID_SPEC functions.replace.f.deps".into()
+                    } else {
+                        format!("INVALID_SPEC functions.replace.f.deps.{index}")
+                    }
+                })
+                .collect(),
+        ),
+        (function(json!({ "schedule": "sometimes" })), invalid("functions.replace.f.schedule")),
+        (
+            function(json!({ "schedule": "* * * * *" })),
+            one("FUNCTION_SCHEDULE_INTERVAL_TOO_SHORT", "functions.replace.f.schedule"),
+        ),
+        (function(json!({ "class": "edge" })), invalid("functions.replace.f.class")),
+        (function(json!({ "require_auth": null })), invalid("functions.replace.f.require_auth")),
+        (gate(json!({ "table": "auth.members" })), invalid("functions.replace.f.require_role.table")),
+        (gate(json!({ "role_column": "a b" })), invalid("functions.replace.f.require_role.role_column")),
+        (gate(json!({ "allowed": [] })), invalid("functions.replace.f.require_role.allowed")),
+        (gate(json!({ "cache_ttl": 601 })), invalid("functions.replace.f.require_role.cache_ttl")),
+        (gate(json!({ "on_deny": "redirect" })), invalid("functions.replace.f.require_role.sign_in_path")),
+        (gate(json!({ "sign_in_path": "//evil.example" })), invalid("functions.replace.f.require_role.sign_in_path")),
+        (gate(json!({ "sign_in_path": "/\\evil.example" })), invalid("functions.replace.f.require_role.sign_in_path")),
+        (gate(json!({ "on_deny": "explode" })), invalid("functions.replace.f.require_role.on_deny")),
+        // site
+        (json!({ "site": { "replace": { "a": file("a") }, "patch": { "put": {} } } }), invalid("site.replace")),
+        (json!({ "site": { "replace": { "../x": file("a") } } }), invalid("site.replace.../x")),
+        (
+            json!({ "site": { "replace": { "run402/server/e.mjs": file("a") } } }),
+            invalid("site.replace.run402/server/e.mjs"),
+        ),
+        (
+            json!({ "site": { "patch": { "put": { "a": file("a") }, "delete": ["a"] } } }),
+            invalid("site.patch.delete.0"),
+        ),
+        (json!({ "site": { "patch": { "delete": ["/a"] } } }), invalid("site.patch.delete.0")),
+        (json!({ "site": { "replace": { "a": { "sha256": sha } } } }), invalid("site.replace.a.size")),
+        (json!({ "site": { "replace": { "a": { "sha256": sha, "size": -1 } } } }), invalid("site.replace.a.size")),
+        (json!({ "site": { "replace": { "a": { "sha256": "zz", "size": 1 } } } }), invalid("site.replace.a.sha256")),
+        (
+            json!({ "site": { "replace": { "a": { "sha256": sha, "size": 1, "content_type": "text/html\r\nx: y" } } } }),
+            invalid("site.replace.a.content_type"),
+        ),
+        (
+            json!({ "site": { "replace": { "a": { "sha256": sha, "size": 1, "content_type": "a", "contentType": "a" } } } }),
+            invalid("site.replace.a.content_type"),
+        ),
+        (
+            json!({ "site": { "replace": { "a": { "sha256": sha, "size": 1 }, "b": { "sha256": sha, "size": 2 } } } }),
+            invalid("site.replace.b"),
+        ),
+        (json!({ "site": { "replace": { "a": { "sha256": sha, "size": 1u64 << 60 } } } }), invalid("site.replace.a")),
+        (json!({ "site": { "spa": true, "replace": { "a": file("a") } } }), invalid("site.spa")),
+        (
+            json!({ "site": { "public_paths": { "mode": "implicit", "replace": {} } } }),
+            invalid("site.public_paths.replace"),
+        ),
+        (json!({ "site": { "public_paths": { "mode": "explicit" } } }), invalid("site.public_paths.replace")),
+        (json!({ "site": { "public_paths": { "mode": "both" } } }), invalid("site.public_paths.mode")),
+        (
+            json!({ "site": { "public_paths": { "mode": "explicit", "replace": { "a": { "asset": "a" } } } } }),
+            invalid("site.public_paths.replace.a"),
+        ),
+        (
+            json!({ "site": { "public_paths": { "mode": "explicit", "replace": { "/a": { "asset": "/a" } } } } }),
+            invalid("site.public_paths.replace./a.asset"),
+        ),
+        (
+            json!({ "site": { "public_paths": { "mode": "explicit", "replace": { "/a": { "asset": "a", "cache_class": "forever" } } } } }),
+            invalid("site.public_paths.replace./a.cache_class"),
+        ),
+        // subdomains
+        (json!({ "subdomains": { "set": ["one", "two"] } }), one("SUBDOMAIN_MULTI_NOT_SUPPORTED", "subdomains.set")),
+        (json!({ "subdomains": { "set": ["one"], "add": ["two"] } }), invalid("subdomains.set")),
+        (json!({ "subdomains": { "add": ["one"], "remove": ["one"] } }), invalid("subdomains.add.0")),
+        (json!({ "subdomains": { "set": ["ab"] } }), invalid("subdomains.set.0")),
+        (json!({ "subdomains": { "set": ["a--b"] } }), invalid("subdomains.set.0")),
+        (json!({ "subdomains": { "set": ["-ab"] } }), invalid("subdomains.set.0")),
+        (json!({ "subdomains": { "set": ["Abc"] } }), invalid("subdomains.set.0")),
+        // routes
+        (json!({ "routes": {} }), invalid("routes.replace")),
+        (json!({ "routes": [] }), invalid("routes")),
+        (json!({ "routes": { "replace": { "/a": "f" } } }), invalid("routes.replace")),
+        (json!({ "routes": { "/a": {}, "replace": [] } }), invalid("routes./a")),
+        (to_function("a"), invalid("routes.replace.0.pattern")),
+        (to_function("/*"), invalid("routes.replace.0.pattern")),
+        (to_function("/a*"), invalid("routes.replace.0.pattern")),
+        (to_function("/a/*/b"), invalid("routes.replace.0.pattern")),
+        (to_function("/**"), invalid("routes.replace.0.pattern")),
+        (to_function("/a?b"), invalid("routes.replace.0.pattern")),
+        (to_function("/a%zz"), invalid("routes.replace.0.pattern")),
+        (to_function("/a//b"), invalid("routes.replace.0.pattern")),
+        (to_function("/a//*"), invalid("routes.replace.0.pattern")),
+        (to_function("/a/../b"), invalid("routes.replace.0.pattern")),
+        (to_function("/_blob/*"), invalid("routes.replace.0.pattern")),
+        (to_function("/_run402/x"), invalid("routes.replace.0.pattern")),
+        (to_function(&format!("/{}", "a".repeat(256))), invalid("routes.replace.0.pattern")),
+        (route(json!({ "pattern": "/a" })), invalid("routes.replace.0.target")),
+        (
+            route(json!({ "pattern": "/a", "target": { "type": "redirect", "to": "/b" } })),
+            invalid("routes.replace.0.target.type"),
+        ),
+        (
+            route(json!({ "pattern": "/a", "target": { "type": "function", "name": "f", "x": 1 } })),
+            invalid("routes.replace.0.target.x"),
+        ),
+        (
+            route(json!({ "pattern": "/a", "methods": [], "target": { "type": "function", "name": "f" } })),
+            invalid("routes.replace.0.methods"),
+        ),
+        (
+            route(json!({ "pattern": "/a", "methods": ["TRACE"], "target": { "type": "function", "name": "f" } })),
+            invalid("routes.replace.0.methods.0"),
+        ),
+        (
+            route(json!({ "pattern": "/a/*", "target": { "type": "static", "file": "a.html" } })),
+            invalid("routes.replace.0.pattern"),
+        ),
+        (
+            route(json!({ "pattern": "/a", "methods": ["HEAD"], "target": { "type": "static", "file": "a.html" } })),
+            invalid("routes.replace.0.methods"),
+        ),
+        (
+            route(
+                json!({ "pattern": "/a", "methods": ["GET", "POST"], "target": { "type": "static", "file": "a.html" } }),
+            ),
+            invalid("routes.replace.0.methods"),
+        ),
+        (
+            route(json!({ "pattern": "/a", "target": { "type": "static", "file": "/a.html" } })),
+            invalid("routes.replace.0.target.file"),
+        ),
+        (
+            route(
+                json!({ "pattern": "/a", "target": { "type": "function", "name": "f" }, "acknowledge_readonly": true }),
+            ),
+            invalid("routes.replace.0.acknowledge_readonly"),
+        ),
+        (
+            route(json!({ "pattern": "/a/*", "methods": ["GET"], "target": { "type": "function", "name": "f" },
+            "acknowledge_readonly": false })),
+            invalid("routes.replace.0.acknowledge_readonly"),
+        ),
+        (
+            json!({ "routes": { "replace": [
+            { "pattern": "/a", "methods": ["GET"], "target": { "type": "function", "name": "f" } },
+            { "pattern": "/a/", "methods": ["HEAD"], "target": { "type": "function", "name": "g" } }] } }),
+            invalid("routes.replace.1"),
+        ),
+        (
+            json!({ "routes": { "replace": [
+            { "pattern": "/%61/*", "target": { "type": "function", "name": "f" } },
+            { "pattern": "/a/*", "methods": ["PUT"], "target": { "type": "function", "name": "g" } }] } }),
+            invalid("routes.replace.1"),
+        ),
+        (
+            json!({ "routes": { "replace": (0..101).map(|index| json!({ "pattern": format!("/{index}"),
+            "target": { "type": "function", "name": "f" } })).collect::<Vec<_>>() } }),
+            invalid("routes.replace"),
+        ),
+        // assets
+        (put(json!({ "key": "a", "sha256": sha })), invalid("assets.put.0.size_bytes")),
+        (
+            put(json!({ "key": "a", "sha256": sha, "size_bytes": 1, "visibility": "secret" })),
+            invalid("assets.put.0.visibility"),
+        ),
+        (
+            put(json!({ "key": "a", "sha256": sha, "size_bytes": 1, "exif_policy": "shred" })),
+            one("INVALID_EXIF_POLICY", "assets.put.0.exif_policy"),
+        ),
+        (put(json!({ "key": "a", "sha256": sha, "size_bytes": 1, "source": "x" })), invalid("assets.put.0.source")),
+        (
+            json!({ "assets": { "put": [{ "key": "a", "sha256": sha, "size_bytes": 1 }, { "key": "a", "sha256": sha, "size_bytes": 1 }] } }),
+            one("ASSET_DUPLICATE_KEY_IN_PUT", "assets.put.1.key"),
+        ),
+        (
+            json!({ "assets": { "put": [{ "key": "a", "sha256": sha, "size_bytes": 1 }], "delete": ["a"] } }),
+            one("ASSET_KEY_IN_PUT_AND_DELETE", "assets.delete.0"),
+        ),
+        (json!({ "assets": { "sync": { "prefix": "", "prune": true } } }), invalid("assets.sync.prefix")),
+        (json!({ "assets": { "sync": { "prefix": "a/", "prune": false } } }), invalid("assets.sync.prune")),
+        (
+            json!({ "assets": { "sync": { "prefix": "a/", "prune": true, "confirm": { "base_revision": "a",
+            "delete_set_digest": "b" } } } }),
+            invalid("assets.sync.confirm.expected_delete_count"),
+        ),
+        (
+            json!({ "site": { "replace": { "a": { "sha256": sha, "size": 1 } } },
+            "assets": { "put": [{ "key": "a", "sha256": sha, "size_bytes": 2 }] } }),
+            invalid("assets.put.0"),
+        ),
+        // i18n
+        (json!({ "i18n": {} }), vec!["INVALID_SPEC i18n.default_locale".into(), "INVALID_SPEC i18n.locales".into()]),
+        (json!({ "i18n": { "default_locale": "fr", "locales": ["en"] } }), invalid("i18n.default_locale")),
+        (
+            json!({ "i18n": { "default_locale": "en", "locales": ["en", "EN"] } }),
+            vec!["INVALID_SPEC i18n.locales.1".into(), "R402_LOCALE_NOT_CANONICAL i18n.locales.1".into()],
+        ),
+        (
+            json!({ "i18n": { "default_locale": "en", "locales": ["en", "pt-br"] } }),
+            one("R402_LOCALE_NOT_CANONICAL", "i18n.locales.1"),
+        ),
+        (json!({ "i18n": { "default_locale": "en", "locales": ["en", "-a"] } }), invalid("i18n.locales.1")),
+        (
+            json!({ "i18n": { "default_locale": "en", "locales": ["en"], "detect": ["cookie:a b"] } }),
+            invalid("i18n.detect.0"),
+        ),
+        (
+            json!({ "i18n": { "default_locale": "en", "locales": ["en"], "detect": ["path"] } }),
+            invalid("i18n.detect.0"),
+        ),
+        (
+            json!({ "i18n": { "default_locale": "en", "locales": ["en"], "unknown_locale_policy": "guess" } }),
+            invalid("i18n.unknown_locale_policy"),
+        ),
+    ];
+    for (slices, expected) in cases {
+        assert_eq!(refusals(slices.clone()), expected, "{slices}");
+    }
+}
+
+#[test]
+fn what_is_unusual_but_allowed_is_accepted() {
+    for slices in [
+        json!({ "i18n": null }),
+        json!({ "routes": { "replace": [] } }),
+        json!({ "site": { "public_paths": { "mode": "implicit" } } }),
+        json!({ "site": { "public_paths": { "mode": "explicit", "replace": {} } } }),
+        json!({ "site": { "replace": { "empty": file(""), ".well-known/a": file("a") } } }),
+        json!({ "functions": { "patch": { "set": { "f": { "runtime": "node22", "schedule": null } } } } }),
+        json!({ "routes": { "replace": [
+            { "pattern": "/a", "methods": ["get"], "target": { "type": "function", "name": "f" } },
+            { "pattern": "/a", "methods": ["POST", "POST"], "target": { "type": "function", "name": "g" } },
+            { "pattern": "/a/*", "target": { "type": "function", "name": "g" } }] } }),
+        json!({ "i18n": { "default_locale": "en", "locales": ["en"], "detect": [] } }),
+        json!({ "functions": { "replace": { "f": { "source": file("a"), "deps": ["lodash@>=4 <5 || ~3.1", "@a/b@1.2.3-x+y"] } } } }),
+    ] {
+        assert_eq!(refusals(slices.clone()), Vec::<String>::new(), "{slices}");
+    }
+}
+
+#[test]
+fn every_violation_is_listed_and_the_first_is_on_top() {
+    let error =
+        parse(json!({ "bogus": 1, "site": { "replace": { "../x": file("a"), "/y": file("b") } } })).unwrap_err();
+    let body = crate::common::ApiError::from(error).body("trc_1", false);
+    assert_eq!(body["code"], "INVALID_SPEC");
+    assert_eq!(body["phase"], "validate");
+    assert_eq!(body["resource"], "site.replace.../x");
+    assert_eq!(body["fix"], json!({ "action": "set_field", "path": "site.replace.../x" }));
+    assert_eq!((&body["retryable"], &body["mutation_state"]), (&json!(false), &json!("none")));
+    assert_eq!(body["details"]["violations"].as_array().unwrap().len(), 3);
+    assert_eq!(body["details"]["violation_count"], 3);
+}
+
+#[test]
+fn a_flood_of_violations_is_counted_and_not_sent() {
+    let files: serde_json::Map<String, Value> = (0..5_000).map(|index| (format!("/{index}"), json!({}))).collect();
+    let error = parse(json!({ "site": { "replace": files } })).unwrap_err();
+    let body = crate::common::ApiError::from(error).body("trc_1", false);
+    assert_eq!(body["details"]["violations"].as_array().unwrap().len(), 100);
+    assert_eq!(body["details"]["violation_count"], 15_000);
+}
+
+#[test]
+fn a_spec_that_is_no_object_is_refused() {
+    for value in [json!(null), json!([]), json!("x"), json!(1)] {
+        let error = Spec::parse(value, &limits()).unwrap_err();
+        assert_eq!(error.first().unwrap().code, "INVALID_SPEC");
+    }
+}
+
+#[test]
+fn a_missing_project_is_named() {
+    let error = Spec::parse(json!({ "i18n": null }), &limits()).unwrap_err();
+    assert_eq!(error.first().unwrap().resource, "project_id");
+}
+
+#[test]
+fn the_published_schema_names_every_slice() {
+    let schema: Value = serde_json::from_str(super::super::RELEASE_SPEC_SCHEMA).unwrap();
+    let full = full();
+    for key in full.as_object().unwrap().keys() {
+        assert!(schema["properties"].get(key).is_some(), "{key}");
+    }
+}
+
+/// Any JSON, often with the words of a spec.
+fn hostile() -> impl Strategy<Value = Value> {
+    let key = prop_oneof![
+        prop::sample::select(vec![
+            "project_id",
+            "base",
+            "release",
+            "database",
+            "migrations",
+            "id",
+            "checksum",
+            "sql",
+            "sql_ref",
+            "sha256",
+            "size",
+            "secrets",
+            "require",
+            "delete",
+            "functions",
+            "replace",
+            "patch",
+            "set",
+            "put",
+            "source",
+            "files",
+            "entrypoint",
+            "config",
+            "deps",
+            "schedule",
+            "require_role",
+            "site",
+            "public_paths",
+            "mode",
+            "asset",
+            "routes",
+            "pattern",
+            "methods",
+            "target",
+            "type",
+            "name",
+            "assets",
+            "key",
+            "sync",
+            "i18n",
+            "locales",
+            "detect",
+            "__source",
+        ])
+        .prop_map(str::to_owned),
+        "\\PC{0,6}",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,8}|/[a-z*%/]{0,6}|prj_[a-z]{1,3}|explicit|function".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner), 0..6).prop_map(|members| members.into_iter().collect()),
+        ]
+    })
+}
+
+/// The same JSON text with the members of every object in reverse order.
+fn reversed(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let members: Vec<String> =
+                map.iter().rev().map(|(key, value)| format!("{}:{}", json!(key), reversed(value))).collect();
+            format!("{{{}}}", members.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(reversed).collect::<Vec<_>>().join(",")),
+        scalar => scalar.to_string(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_json_panics_the_reader(value in hostile()) {
+        if let Ok(spec) = Spec::parse(value, &limits()) {
+            prop_assert_eq!(&Spec::parse(spec.normalised.clone(), &limits()).unwrap(), &spec);
+        }
+    }
+
+    #[test]
+    fn one_strange_value_anywhere_in_a_good_spec_is_survived(value in hostile(), at in any::<prop::sample::Index>()) {
+        let mut spec = full();
+        let pointers = pointers(&spec);
+        *spec.pointer_mut(at.get(&pointers).as_str()).unwrap() = value;
+        if let Ok(spec) = Spec::parse(spec, &limits()) {
+            prop_assert_eq!(&Spec::parse(spec.normalised.clone(), &limits()).unwrap(), &spec);
+        }
+    }
+}
+
+fn pointers(value: &Value) -> Vec<String> {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value)).collect()
+        }
+        Value::Array(items) => items.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+        _ => Vec::new(),
+    };
+    let below = children
+        .into_iter()
+        .flat_map(|(key, value)| pointers(value).into_iter().map(move |pointer| format!("/{key}{pointer}")));
+    std::iter::once(String::new()).chain(below).collect()
+}
+
+#[test]
+fn the_digest_does_not_depend_on_the_order_of_keys() {
+    let spec = full();
+    let turned: Value = serde_json::from_str(&reversed(&spec)).unwrap();
+    let digest = |value| Spec::parse(value, &limits()).unwrap().manifest_digest();
+    assert_eq!(digest(spec.clone()), digest(turned));
+    let mut other = spec;
+    other["secrets"]["require"] = json!(["OTHER"]);
+    assert_ne!(digest(full()), digest(other));
+}
