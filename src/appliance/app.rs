@@ -15,6 +15,7 @@ use crate::{
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
+        queue::Queue,
     },
     features::{
         apply::{self, Apply},
@@ -22,6 +23,7 @@ use crate::{
         billing::{self, Billing},
         content::{self, Content},
         expose::{self, Expose},
+        functions::{self, Absent, Deployed, Functions, NoEngine, Routed},
         hosts::{HostNames, Hosts},
         idempotency::Idempotency,
         identity::{Identity, IdentitySettings, admin},
@@ -30,7 +32,7 @@ use crate::{
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
         secrets::Secrets,
-        sites::{self, NoFunctions, Sites},
+        sites::{self, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
@@ -68,6 +70,8 @@ pub struct App {
     expose: Arc<Expose>,
     sites: Arc<Sites>,
     content: Arc<Content>,
+    functions: Arc<Functions>,
+    queue: Arc<Queue>,
     apply: Arc<Apply>,
     status: Arc<Status>,
 }
@@ -200,6 +204,25 @@ impl App {
         }));
         // Before anything is served: deploys that a crash interrupted are finished or given up.
         apply.start().await.map_err(refuse)?;
+        let queue = Queue::new(database.clone(), clock.clone());
+        let functions = Arc::new(Functions::new(functions::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+            projects: Arc::clone(&projects),
+            user_keys: Arc::clone(&user_keys),
+            releases: Arc::new(Deployed(Arc::clone(&apply))),
+            secrets: Arc::new(Absent),
+            sessions: Arc::new(Absent),
+            executor: Arc::new(NoEngine),
+            queue: queue.waker(),
+            public_url: public_url.clone(),
+            settings: config.functions.clone(),
+        }));
+        let queue = Arc::new(functions::handle_runs(queue, &functions));
         let sites = Arc::new(Sites::new(sites::Dependencies {
             hosts: Arc::clone(&hosts),
             identity: Arc::clone(&identity),
@@ -207,7 +230,7 @@ impl App {
             content: Arc::clone(&content),
             assets: Arc::clone(&assets),
             releases: apply.releases(),
-            functions: Arc::new(NoFunctions),
+            functions: Arc::new(Routed(Arc::clone(&functions))),
             store: Arc::clone(&engines.blobs) as _,
             settings: config.sites.clone(),
         }));
@@ -242,6 +265,8 @@ impl App {
                 sites,
                 content,
                 apply,
+                functions,
+                queue,
                 status,
             },
             engines,
@@ -253,6 +278,8 @@ impl App {
         tasks.spawn(Arc::clone(&self.status).sample_forever(stop.clone()));
         tasks.spawn(self.clone().sweep_forever(stop.clone()));
         tasks.spawn(Arc::clone(&self.content).run(stop.clone()));
+        tasks.spawn(Arc::clone(&self.functions).work(stop.clone()));
+        tasks.spawn(Arc::clone(&self.queue).work(stop.clone()));
     }
 
     /// Ends the services' own work and writes what must reach the database before it stops.
@@ -260,6 +287,7 @@ impl App {
         if time::timeout(DEPLOY_GRACE, self.apply.stop()).await.is_err() {
             tracing::info!("a deploy was cut off; it is settled at the next start");
         }
+        self.functions.stop().await;
         self.projects.stop().await;
     }
 
@@ -285,6 +313,7 @@ impl App {
             .merge(expose::router())
             .merge(content::router())
             .merge(apply::router(config.apply.max_body_bytes))
+            .merge(functions::router())
             .merge(sites::router());
         edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
     }
@@ -305,6 +334,9 @@ impl App {
             self.payments.shrink();
             if let Err(error) = self.user_keys.sweep().await {
                 tracing::warn!(%error, "cannot forget retired user keys yet");
+            }
+            if let Err(error) = self.functions.sweep().await {
+                tracing::warn!(%error, "cannot forget old logs of functions yet");
             }
             if let Err(error) = self.sweep_leases().await {
                 tracing::warn!(%error, "the lease sweep failed");

@@ -29,6 +29,7 @@ use crate::{
         apply::{ApplySettings, TestingSettings},
         billing::PriceSettings,
         content::ContentSettings,
+        functions::FunctionSettings,
         hosts::SubdomainSettings,
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
@@ -83,6 +84,7 @@ pub struct Config {
     pub rest: RestSettings,
     pub content: ContentSettings,
     pub apply: ApplySettings,
+    pub functions: FunctionSettings,
     /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
     pub testing: TestingSettings,
     pub subdomains: SubdomainSettings,
@@ -118,6 +120,7 @@ impl Default for Config {
             rest: RestSettings::default(),
             content: ContentSettings::default(),
             apply: ApplySettings::default(),
+            functions: FunctionSettings::default(),
             testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),
             sites: SiteSettings::default(),

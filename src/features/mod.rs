@@ -9,6 +9,7 @@ pub mod assets;
 pub mod billing;
 pub mod content;
 pub mod expose;
+pub mod functions;
 pub mod hosts;
 pub mod idempotency;
 pub mod identity;

@@ -97,13 +97,8 @@ mod tests {
     fn an_envelope_is_bound_to_its_request_and_signed_with_the_projects_own_key() {
         let master = MasterKey::from_bytes([7; 32]);
         let project: ProjectId = "prj_a".parse().unwrap();
-        let bound = Bound {
-            project: &project,
-            request_id: "req_1",
-            method: "get",
-            host: "Alpha.localhost:4020",
-            path: "/a",
-        };
+        let bound =
+            Bound { project: &project, request_id: "req_1", method: "get", host: "Alpha.localhost:4020", path: "/a" };
         let actor = Actor {
             id: "u".into(),
             session_id: "s".into(),

@@ -1,23 +1,60 @@
 //! What this feature needs of others, as far as they have it: each door has a form for a box without them.
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use futures_util::future::BoxFuture;
+use tokio::sync::broadcast;
 
 use super::executor::Actor;
 use crate::{
-    common::{ApiError, ApiResult, ProjectId},
-    features::releases::{ReleaseState, ServedRelease},
+    common::{ApiResult, ProjectId},
+    features::{
+        apply::Apply,
+        projects::Project,
+        releases::{ReleaseSource, ReleaseState, ServedRelease},
+    },
 };
 
-/// A change to the live release of a project. Called once at least; the last call counts.
-pub type Edit = Box<dyn Fn(&mut ReleaseState) -> ApiResult<()> + Send + Sync>;
+/// A change to the live release of a project.
+pub type Edit = Box<dyn FnOnce(&mut ReleaseState) -> ApiResult<()> + Send>;
 
-/// Changes the live release without a deploy (05 §3.2): the same release from then on has the changed state, so that
-/// what is carried forward from it keeps the change.
-pub trait ReleaseEditor: Send + Sync + 'static {
+/// The releases of all projects, and their changes.
+pub trait Releases: Send + Sync + 'static {
+    fn source(&self) -> Arc<dyn ReleaseSource>;
+
+    /// Changes the live release without a deploy (05 §3.2). What is carried forward from it keeps the change.
+    ///
     /// # Errors
-    /// Those of `edit`, which leave everything as it was; 404 `FUNCTION_NOT_FOUND` when nothing is deployed.
-    fn amend<'a>(&'a self, project: &'a ProjectId, edit: Edit) -> BoxFuture<'a, ApiResult<()>>;
+    /// Those of `edit`, which leave everything as it was.
+    fn amend<'a>(&'a self, project: &'a Arc<Project>, why: &'a str, edit: Edit) -> BoxFuture<'a, ApiResult<()>>;
+
+    /// Projects whose live release changed, from now on.
+    fn changes(&self) -> broadcast::Receiver<ProjectId>;
+
+    /// Projects that have a live release.
+    fn deployed(&self) -> Vec<ProjectId>;
+}
+
+/// Releases as deploys make them.
+pub struct Deployed(pub Arc<Apply>);
+
+impl Releases for Deployed {
+    fn source(&self) -> Arc<dyn ReleaseSource> {
+        self.0.releases()
+    }
+
+    fn amend<'a>(&'a self, project: &'a Arc<Project>, why: &'a str, edit: Edit) -> BoxFuture<'a, ApiResult<()>> {
+        Box::pin(async move { self.0.amend(project, why, edit).await.map(|_| ()) })
+    }
+
+    fn changes(&self) -> broadcast::Receiver<ProjectId> {
+        self.0.changes()
+    }
+
+    fn deployed(&self) -> Vec<ProjectId> {
+        self.0.deployed()
+    }
 }
 
 /// Values of the project's secrets, sorted by name.
@@ -47,12 +84,6 @@ pub trait BrowserSessions: Send + Sync + 'static {
 
 /// A box without one of these.
 pub struct Absent;
-
-impl ReleaseEditor for Absent {
-    fn amend<'a>(&'a self, _: &'a ProjectId, _: Edit) -> BoxFuture<'a, ApiResult<()>> {
-        Box::pin(async { Err(ApiError::not_implemented("Changing deployed functions")) })
-    }
-}
 
 impl SecretValues for Absent {
     fn values<'a>(&'a self, _: &'a ProjectId) -> BoxFuture<'a, ApiResult<Vec<(String, String)>>> {

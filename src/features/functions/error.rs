@@ -65,7 +65,9 @@ pub enum FunctionError {
     #[error("{message}")]
     OverTier { code: &'static str, message: String, field: String, value: i64, tier: String, tier_max: i64 },
     /// 409 `CANNOT_REBUILD_UNLOCKED_DEPS`
-    #[error("The versions of this function's dependencies were not recorded, so it cannot be rebuilt. Deploy it again.")]
+    #[error(
+        "The versions of this function's dependencies were not recorded, so it cannot be rebuilt. Deploy it again."
+    )]
     UnlockedDeps,
     /// 422 `FUNCTION_BUILD_FAILED`
     #[error("Function {name} does not build: {failure}")]
@@ -156,9 +158,7 @@ fn of_failure(failure: FunctionFailure) -> ApiError {
     };
     match failure {
         FunctionFailure::NotReady => ApiError::not_implemented("Running functions"),
-        FunctionFailure::InvalidResponse => {
-            new(StatusCode::INTERNAL_SERVER_ERROR, "FUNCTION_INVALID_RESPONSE", HIDDEN)
-        }
+        FunctionFailure::InvalidResponse => new(StatusCode::INTERNAL_SERVER_ERROR, "FUNCTION_INVALID_RESPONSE", HIDDEN),
         FunctionFailure::Timeout => {
             new(StatusCode::GATEWAY_TIMEOUT, "FUNCTION_TIMEOUT", "The function took longer than its timeout.")
         }

@@ -21,11 +21,14 @@ use crate::{
     features::{
         orgs::{Action, Gate, Tier},
         projects::Project,
-        releases::{FunctionClass, FunctionState, Schedule, ServedRelease},
+        releases::{FunctionClass, FunctionState, ReleaseState, RouteTarget, Schedule, ServedRelease},
         tiers::FunctionLimits,
     },
 };
 
+/// How the releases that we make explain themselves.
+const AMENDED: &str = "PATCH /projects/v1/admin/{id}/functions";
+const DELETED: &str = "DELETE /projects/v1/admin/{id}/functions";
 /// Least memory of a function, in MiB (05 §2.6).
 const LEAST_MEMORY: i64 = 128;
 /// The only capability there is (05 §10.7).
@@ -103,12 +106,15 @@ impl Functions {
     /// 400, 403 beyond the tier or in a frozen organisation, 404.
     pub(super) async fn update(
         &self,
-        project: &Project,
+        project: &Arc<Project>,
         name: &str,
         request: UpdateRequest,
     ) -> Result<Updated, FunctionError> {
         if request.is_empty() {
-            return Err(FunctionError::invalid("body", "Send at least one of schedule, config.timeout, config.memory."));
+            return Err(FunctionError::invalid(
+                "body",
+                "Send at least one of schedule, config.timeout, config.memory.",
+            ));
         }
         self.release_with(&project.id, name).await?;
         let (limits, tier) = self.limits(project).await?;
@@ -121,7 +127,7 @@ impl Functions {
         if !change.is_empty() {
             let most = limits.scheduled_functions;
             let (function, tier) = (name.to_owned(), tier.to_string());
-            let edit = move |state: &mut crate::features::releases::ReleaseState| -> ApiResult<()> {
+            let edit = move |state: &mut ReleaseState| -> ApiResult<()> {
                 let scheduled = state.functions.values().filter(|other| other.schedule.is_some()).count();
                 let target = state.functions.get_mut(&function).ok_or(FunctionError::NotFound)?;
                 let scheduled = i64::try_from(scheduled).unwrap_or(i64::MAX);
@@ -139,7 +145,7 @@ impl Functions {
                 change.apply(target);
                 Ok(())
             };
-            self.editor.amend(&project.id, Box::new(edit)).await?;
+            self.editor.amend(project, AMENDED, Box::new(edit)).await?;
         }
         let release = self.release_with(&project.id, name).await?;
         self.sync_with(&release).await?;
@@ -176,14 +182,18 @@ impl Functions {
     ///
     /// # Errors
     /// [`FunctionError::NotFound`]; 403 in a frozen organisation.
-    pub(super) async fn delete(&self, project: &Project, name: &str) -> Result<Deleted, FunctionError> {
+    pub(super) async fn delete(&self, project: &Arc<Project>, name: &str) -> Result<Deleted, FunctionError> {
         self.release_with(&project.id, name).await?;
         self.limits(project).await?;
         let function = name.to_owned();
-        let edit = move |state: &mut crate::features::releases::ReleaseState| -> ApiResult<()> {
-            state.functions.remove(&function).map(drop).ok_or_else(|| FunctionError::NotFound.into())
+        let edit = move |state: &mut ReleaseState| -> ApiResult<()> {
+            state.functions.remove(&function).ok_or(FunctionError::NotFound)?;
+            // A route must have its target.
+            let target = RouteTarget::Function { name: function };
+            state.routes.retain(|route| route.target != target);
+            Ok(())
         };
-        self.editor.amend(&project.id, Box::new(edit)).await?;
+        self.editor.amend(project, DELETED, Box::new(edit)).await?;
         self.sync(&project.id).await?;
         self.cancel_runs_of(&project.id, name).await?;
         Ok(Deleted { status: "deleted", name: name.to_owned() })
@@ -210,7 +220,9 @@ impl Functions {
     pub(super) async fn rebuilder(&self, headers: &HeaderMap, id: &str) -> Result<Arc<Project>, FunctionError> {
         let Some(wallet) = self.identity.wallet(headers)? else {
             return Err(match self.identity.project_key(headers)? {
-                Some(_) => ApiError::forbidden("FORBIDDEN", "Rebuilding is for the project's owners: sign with a wallet."),
+                Some(_) => {
+                    ApiError::forbidden("FORBIDDEN", "Rebuilding is for the project's owners: sign with a wallet.")
+                }
                 None => ApiError::authentication_required("Sign this request with a wallet: send SIGN-IN-WITH-X."),
             }
             .into());

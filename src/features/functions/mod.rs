@@ -27,7 +27,7 @@
 mod actor;
 mod cron;
 mod direct;
-pub mod doors;
+mod doors;
 mod error;
 mod executor;
 mod gate;
@@ -46,6 +46,7 @@ mod store;
 mod tests;
 mod types;
 
+pub use doors::{Absent, BrowserSession, BrowserSessions, Deployed, Edit, Releases, SecretValues};
 pub use error::FunctionError;
 pub use executor::{
     Actor, AuthThrown, BuildFailure, CheckFailure, Executor, FunctionFailure, FunctionResponse, FunctionVersion,

@@ -4,7 +4,7 @@
 //! process looked are skipped. What a tick runs, and what came of it, is written down afterwards.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header::CONTENT_TYPE};
 use bytes::Bytes;
 use jiff::{SignedDuration, tz::TimeZone};
 use serde_json::{Value, json};
-use tokio::time;
+use tokio::{sync::broadcast, time};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -41,6 +41,8 @@ use crate::{
 const LATEST: SignedDuration = SignedDuration::from_secs(50);
 /// Longest time between two looks.
 const LONGEST_NAP: Duration = Duration::from_secs(15);
+/// Until a project is tried again whose schedules could not follow its release.
+const RETRY_SYNC: Duration = Duration::from_secs(2);
 /// Ticks taken in one transaction.
 const BATCH: i64 = 100;
 /// Longest error that is kept, in characters.
@@ -109,6 +111,37 @@ impl Functions {
         Ok(())
     }
 
+    /// Brings the tables in line with every release there is, then with each that changes, until `stop`.
+    pub(super) async fn follow_releases(self: Arc<Self>, stop: CancellationToken) {
+        let mut changes = self.editor.changes();
+        let mut behind: BTreeSet<ProjectId> = self.editor.deployed().into_iter().collect();
+        loop {
+            let now = std::mem::take(&mut behind);
+            for project in now {
+                if stop.is_cancelled() {
+                    return;
+                }
+                if let Err(error) = self.sync(&project).await {
+                    tracing::warn!(%project, %error, "the schedules of a project follow its release later");
+                    behind.insert(project);
+                }
+            }
+            let pause = if behind.is_empty() { Duration::from_secs(3600) } else { RETRY_SYNC };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = time::sleep(pause) => {}
+                changed = changes.recv() => match changed {
+                    Ok(project) => drop(behind.insert(project)),
+                    Err(broadcast::error::RecvError::Lagged(_)) => behind.extend(self.editor.deployed()),
+                    Err(broadcast::error::RecvError::Closed) => {
+                        stop.cancelled().await;
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
     /// Runs schedules until `stop`.
     pub async fn run_schedules(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
@@ -149,7 +182,8 @@ impl Functions {
             let functions = Arc::clone(self);
             self.tasks.spawn(async move { functions.tick(schedule).await });
         }
-        let wait = next.map_or(LONGEST_NAP, |next| Duration::try_from(next.since(self.clock.now())).unwrap_or_default());
+        let wait =
+            next.map_or(LONGEST_NAP, |next| Duration::try_from(next.since(self.clock.now())).unwrap_or_default());
         Ok(wait.clamp(Duration::from_millis(5), LONGEST_NAP))
     }
 

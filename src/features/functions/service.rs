@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use super::{
-    doors::{BrowserSessions, ReleaseEditor, SecretValues},
+    doors::{BrowserSessions, Releases, SecretValues},
     error::FunctionError,
     executor::{
         Actor, Executor, FunctionFailure, FunctionResponse, FunctionVersion, Invocation, InvocationKind, RouteContext,
@@ -46,6 +46,8 @@ use crate::{
 pub(super) const MAX_BODY: usize = 6 * 1024 * 1024;
 /// How much longer than the function's own timeout we wait for an engine that does not keep it.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long calls under way may go on when the process stops.
+const LAST_CALLS: Duration = Duration::from_millis(1_500);
 
 /// What the service is built from.
 pub struct Dependencies {
@@ -58,8 +60,7 @@ pub struct Dependencies {
     pub tiers: Arc<Tiers>,
     pub projects: Arc<Projects>,
     pub user_keys: Arc<UserKeys>,
-    pub releases: Arc<dyn ReleaseSource>,
-    pub editor: Arc<dyn ReleaseEditor>,
+    pub releases: Arc<dyn Releases>,
     pub secrets: Arc<dyn SecretValues>,
     pub sessions: Arc<dyn BrowserSessions>,
     pub executor: Arc<dyn Executor>,
@@ -81,7 +82,7 @@ pub struct Functions {
     pub(super) projects: Arc<Projects>,
     pub(super) user_keys: Arc<UserKeys>,
     pub(super) releases: Arc<dyn ReleaseSource>,
-    pub(super) editor: Arc<dyn ReleaseEditor>,
+    pub(super) editor: Arc<dyn Releases>,
     secrets: Arc<dyn SecretValues>,
     pub(super) sessions: Arc<dyn BrowserSessions>,
     pub(super) executor: Arc<dyn Executor>,
@@ -139,7 +140,11 @@ impl Functions {
             patience: Duration::from_secs(settings.patience_seconds),
         };
         let kib = |size: u32| usize::try_from(size).unwrap_or(usize::MAX).saturating_mul(1024);
-        let log_limits = LogLimits { invocation: kib(settings.log_invocation_kb), line: kib(settings.log_line_kb) };
+        let log_limits = LogLimits {
+            invocation: kib(settings.log_invocation_kb),
+            line: kib(settings.log_line_kb),
+            project: i64::from(settings.log_project_mb) * 1024 * 1024,
+        };
         Self {
             logs: LogQueue::new(log_limits, parts.clock.clone()),
             slots: Slots::new(limits),
@@ -153,8 +158,8 @@ impl Functions {
             tiers: parts.tiers,
             projects: parts.projects,
             user_keys: parts.user_keys,
-            releases: parts.releases,
-            editor: parts.editor,
+            releases: parts.releases.source(),
+            editor: parts.releases,
             secrets: parts.secrets,
             sessions: parts.sessions,
             executor: parts.executor,
@@ -168,9 +173,22 @@ impl Functions {
         }
     }
 
-    /// Work beside requests, until `stop`: logs are written.
-    pub async fn write_logs(self: Arc<Self>, stop: CancellationToken) {
-        Arc::clone(&self.logs).write_forever(self.control.clone(), stop).await;
+    /// Work beside requests, until `stop`: logs are written, schedules follow the releases and run.
+    pub async fn work(self: Arc<Self>, stop: CancellationToken) {
+        tokio::join!(
+            Arc::clone(&self.logs).write_forever(self.control.clone(), stop.clone()),
+            Arc::clone(&self).follow_releases(stop.clone()),
+            Arc::clone(&self).run_schedules(stop),
+        );
+    }
+
+    /// Waits a little for calls under way, and writes the last of their logs.
+    pub async fn stop(&self) {
+        self.tasks.close();
+        if time::timeout(LAST_CALLS, self.tasks.wait()).await.is_err() {
+            tracing::info!(calls = self.tasks.len(), "function calls are cut off");
+        }
+        self.logs.write(&self.control).await;
     }
 
     /// Forgets old log entries and the rest of projects that are gone. Run now and then.
@@ -180,9 +198,8 @@ impl Functions {
     pub async fn sweep(&self) -> Result<(), DatabaseError> {
         let hours = i64::from(self.settings.log_hours);
         let before = self.clock.now().minus(jiff::SignedDuration::from_hours(hours));
-        let bytes = i64::from(self.settings.log_project_mb) * 1024 * 1024;
         let connection = self.control.get().await?;
-        store::logs::sweep(&connection, before, bytes).await?;
+        store::logs::sweep(&connection, before).await?;
         store::records::sweep(&connection).await
     }
 
@@ -233,11 +250,7 @@ impl Functions {
     }
 
     /// As [`Functions::call`], in a place that was taken already.
-    pub(super) async fn call_in(
-        self: &Arc<Self>,
-        place: Place,
-        call: Call,
-    ) -> Result<FunctionResponse, FunctionError> {
+    pub(super) async fn call_in(self: &Arc<Self>, place: Place, call: Call) -> Result<FunctionResponse, FunctionError> {
         let functions = Arc::clone(self);
         let running = self.tasks.spawn(async move {
             let _place = place;

@@ -187,7 +187,8 @@ mod tests {
         for (text, empty) in [("{}", true), (r#"{"config":{}}"#, true), (r#"{"config":{"timeout":5}}"#, false)] {
             assert_eq!(parse::<UpdateRequest>(text.as_bytes()).unwrap().is_empty(), empty, "{text}");
         }
-        for text in [r#"{"timeout":5}"#, r#"{"config":{"timeout":"5"}}"#, r#"{"config":{"timeout":1.5}}"#, r#"{"schedule":5}"#]
+        for text in
+            [r#"{"timeout":5}"#, r#"{"config":{"timeout":"5"}}"#, r#"{"config":{"timeout":1.5}}"#, r#"{"schedule":5}"#]
         {
             assert_eq!(parse::<UpdateRequest>(text.as_bytes()).unwrap_err().status(), 400, "{text}");
         }

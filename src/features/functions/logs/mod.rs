@@ -8,7 +8,7 @@ mod query;
 mod redact;
 mod sink;
 
-pub(super) use query::{Filter, LogQuery, LogRequest};
+pub(super) use query::{Filter, LogQuery, LogRequest, is_tail};
 pub(super) use redact::Redactor;
-pub use sink::{Level, LogSink, Stream};
 pub(super) use sink::{Entry, LogLimits, LogQueue, Tags};
+pub use sink::{Level, LogSink, Stream};

@@ -55,7 +55,10 @@ fn since(text: &str) -> Result<Timestamp, FunctionError> {
     let millis = text.parse::<i64>().ok().and_then(Timestamp::from_millis);
     // A `+` of an offset arrives as a blank when it was not encoded.
     millis.or_else(|| text.replace(' ', "+").parse().ok().map(Timestamp)).ok_or_else(|| {
-        FunctionError::invalid("since", "since must be milliseconds since 1970, or a time such as 2026-06-19T10:00:00Z.")
+        FunctionError::invalid(
+            "since",
+            "since must be milliseconds since 1970, or a time such as 2026-06-19T10:00:00Z.",
+        )
     })
 }
 
@@ -68,7 +71,10 @@ fn filter(text: &str) -> Result<Filter, FunctionError> {
         _ => None,
     };
     made.ok_or_else(|| {
-        FunctionError::invalid("request_id", "request_id must be the id of a request (req_…), a run (fnrun_…) or an attempt (fnatt_…).")
+        FunctionError::invalid(
+            "request_id",
+            "request_id must be the id of a request (req_…), a run (fnrun_…) or an attempt (fnatt_…).",
+        )
     })
 }
 

@@ -1,7 +1,7 @@
 //! From an invocation to the table.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::redact::Redactor;
 use crate::{
     common::{Clock, ProjectId, ReleaseId, Timestamp},
-    engines::postgres::Database,
+    engines::postgres::{Database, DatabaseError},
     features::functions::store,
 };
 
@@ -67,6 +67,7 @@ impl Level {
 pub(in crate::features::functions) struct LogLimits {
     pub invocation: usize,
     pub line: usize,
+    pub project: i64,
 }
 
 /// What an entry belongs to.
@@ -170,11 +171,13 @@ pub(in crate::features::functions) struct LogQueue {
     clock: Clock,
     pending: Mutex<Pending>,
     arrived: Notify,
+    /// Bytes written for each project since its log was last cut.
+    grown: Mutex<HashMap<ProjectId, i64>>,
 }
 
 impl LogQueue {
     pub fn new(limits: LogLimits, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { limits, clock, pending: Mutex::default(), arrived: Notify::new() })
+        Arc::new(Self { limits, clock, pending: Mutex::default(), arrived: Notify::new(), grown: Mutex::default() })
     }
 
     fn push(&self, tags: &Arc<Tags>, stream: Stream, level: Level, message: String, redacted: bool) {
@@ -208,6 +211,17 @@ impl LogQueue {
         batch
     }
 
+    /// Projects whose log grew by a quarter of what it may have.
+    fn too_long(&self, batch: &[Entry]) -> Vec<ProjectId> {
+        let mut grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in batch {
+            let size = i64::try_from(entry.message.len() + store::logs::OVERHEAD).unwrap_or(i64::MAX);
+            let total = grown.entry(entry.tags.project.clone()).or_default();
+            *total = total.saturating_add(size);
+        }
+        grown.extract_if(|_, grown| *grown > self.limits.project / 4).map(|(project, _)| project).collect()
+    }
+
     /// Writes what arrives, until `stop`; then what is left.
     pub async fn write_forever(self: Arc<Self>, database: Database, stop: CancellationToken) {
         loop {
@@ -233,7 +247,11 @@ impl LogQueue {
             }
             let written = async {
                 let connection = database.get().await?;
-                store::logs::insert(&connection, &batch).await
+                store::logs::insert(&connection, &batch).await?;
+                for project in self.too_long(&batch) {
+                    store::logs::cut(&connection, &project, self.limits.project).await?;
+                }
+                Ok::<_, DatabaseError>(())
             };
             if let Err(error) = written.await {
                 tracing::warn!(%error, entries = batch.len(), "log entries of functions are lost");
@@ -248,7 +266,7 @@ mod tests {
     use super::*;
 
     fn queue(line: usize, invocation: usize) -> Arc<LogQueue> {
-        LogQueue::new(LogLimits { invocation, line }, Clock::system())
+        LogQueue::new(LogLimits { invocation, line, project: 1_000_000 }, Clock::system())
     }
 
     fn sink(queue: &Arc<LogQueue>, secret: &str) -> LogSink {

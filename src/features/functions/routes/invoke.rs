@@ -7,6 +7,8 @@ use axum::{
     response::Response,
 };
 
+use serde::Deserialize;
+
 use crate::features::functions::Functions;
 
 /// Call a function
@@ -32,12 +34,14 @@ use crate::features::functions::Functions;
         (status = 508, description = "`FUNCTION_LOOP_DETECTED`"),
     )
 )]
-pub async fn at_name(
-    State(functions): State<Arc<Functions>>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Response {
+pub async fn at_name(State(functions): State<Arc<Functions>>, Path(name): Path<String>, request: Request) -> Response {
     functions.direct(&name, request).await
+}
+
+/// A function, and a path that is its own business.
+#[derive(Deserialize)]
+pub struct Named {
+    name: String,
 }
 
 /// Call a function at a path of its own
@@ -55,8 +59,8 @@ pub async fn at_name(
 )]
 pub async fn at_path(
     State(functions): State<Arc<Functions>>,
-    Path((name, _)): Path<(String, String)>,
+    Path(path): Path<Named>,
     request: Request,
 ) -> Response {
-    functions.direct(&name, request).await
+    functions.direct(&path.name, request).await
 }

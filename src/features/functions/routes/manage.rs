@@ -7,6 +7,7 @@ use axum::{
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderName, HeaderValue, header::CACHE_CONTROL},
 };
+use serde::Deserialize;
 
 use crate::{
     common::{ApiError, ApiJson, ApiResult},
@@ -25,8 +26,12 @@ use crate::{
     },
 };
 
-/// The last segment of a path below a project.
-type Named = Path<(String, String)>;
+/// Project id and function name.
+#[derive(Deserialize)]
+pub struct Named {
+    id: String,
+    name: String,
+}
 
 /// List the functions of the live release
 #[utoipa::path(
@@ -70,9 +75,9 @@ pub async fn create() -> ApiError {
 pub async fn get(
     ServiceProject(project): ServiceProject,
     State(functions): State<Arc<Functions>>,
-    Path((_, name)): Named,
+    Path(path): Path<Named>,
 ) -> ApiResult<Json<FunctionView>> {
-    Ok(Json(functions.get(&project, &name).await?))
+    Ok(Json(functions.get(&project, &path.name).await?))
 }
 
 /// Change schedule or limits of a live function, without a release
@@ -92,10 +97,10 @@ pub async fn get(
 pub async fn update(
     ServiceProject(project): ServiceProject,
     State(functions): State<Arc<Functions>>,
-    Path((_, name)): Named,
+    Path(path): Path<Named>,
     ApiJson(request): ApiJson<UpdateRequest>,
 ) -> ApiResult<Json<Updated>> {
-    Ok(Json(functions.update(&project, &name, request).await?))
+    Ok(Json(functions.update(&project, &path.name, request).await?))
 }
 
 /// Remove a function from the live release
@@ -109,9 +114,9 @@ pub async fn update(
 pub async fn delete(
     ServiceProject(project): ServiceProject,
     State(functions): State<Arc<Functions>>,
-    Path((_, name)): Named,
+    Path(path): Path<Named>,
 ) -> ApiResult<Json<Deleted>> {
-    Ok(Json(functions.delete(&project, &name).await?))
+    Ok(Json(functions.delete(&project, &path.name).await?))
 }
 
 /// Read a function's log
@@ -138,10 +143,10 @@ pub async fn delete(
 pub async fn logs(
     ServiceProject(project): ServiceProject,
     State(functions): State<Arc<Functions>>,
-    Path((_, name)): Named,
+    Path(path): Path<Named>,
     Query(query): Query<LogRequest>,
 ) -> ApiResult<Json<Logs>> {
-    Ok(Json(functions.logs(&project, &name, &query.parse()?).await?))
+    Ok(Json(functions.logs(&project, &path.name, &query.parse()?).await?))
 }
 
 /// Run a function as its schedule would, now
@@ -155,9 +160,9 @@ pub async fn logs(
 pub async fn trigger(
     ServiceProject(project): ServiceProject,
     State(functions): State<Arc<Functions>>,
-    Path((_, name)): Named,
+    Path(path): Path<Named>,
 ) -> ApiResult<Json<Triggered>> {
-    Ok(Json(functions.trigger(project, &name).await?))
+    Ok(Json(functions.trigger(project, &path.name).await?))
 }
 
 /// Run a function as its schedule would, now: the same under another path
@@ -171,7 +176,7 @@ pub async fn trigger(
 pub async fn trigger_outside_admin(
     project: ServiceProject,
     functions: State<Arc<Functions>>,
-    path: Named,
+    path: Path<Named>,
 ) -> ApiResult<Json<Triggered>> {
     trigger(project, functions, path).await
 }
@@ -193,10 +198,10 @@ pub async fn trigger_outside_admin(
 pub async fn rebuild(
     State(functions): State<Arc<Functions>>,
     headers: HeaderMap,
-    Path((id, name)): Named,
+    Path(path): Path<Named>,
 ) -> ApiResult<Json<Rebuilt>> {
-    let project = functions.rebuilder(&headers, &id).await?;
-    Ok(Json(functions.rebuild(&project.id, &name).await?))
+    let project = functions.rebuilder(&headers, &path.id).await?;
+    Ok(Json(functions.rebuild(&project.id, &path.name).await?))
 }
 
 /// Build every function anew; a failure of one stops none of the others

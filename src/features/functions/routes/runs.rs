@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, Query, Request, State},
     http::{HeaderMap, StatusCode},
 };
@@ -139,11 +138,12 @@ pub async fn cancel(
 )]
 pub async fn redrive(
     State(functions): State<Arc<Functions>>,
-    headers: HeaderMap,
     Path(id): Path<String>,
-    body: Bytes,
+    request: Request,
 ) -> ApiResult<Json<Handle>> {
-    let project = functions.run_caller(&headers)?;
+    let project = functions.run_caller(request.headers())?;
+    let body = axum::body::to_bytes(request.into_body(), MAX_BODY).await;
+    let body = body.map_err(|_| ApiError::payload_too_large(MAX_BODY))?;
     functions.redrive_run(&project, &id, &Redrive::parse(&body)?).await.map(Json)
 }
 

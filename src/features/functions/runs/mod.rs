@@ -12,7 +12,7 @@ mod types;
 
 pub(super) use carry::Carrier;
 pub(super) use request::{CreateRun, ListRuns, Redrive, Selection};
-pub(super) use types::{Attempt, Handle, Retry, Run, RunList, Status};
+pub(super) use types::{Attempt, Handle, Run, RunList, Status};
 
 use std::time::Duration;
 

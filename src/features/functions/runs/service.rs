@@ -6,10 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tokio_postgres::Transaction;
 
-use super::{
-    CreateRun, Handle, KIND, ListRuns, Redrive, Run, RunList, Status,
-    types::next_actions,
-};
+use super::{CreateRun, Handle, KIND, ListRuns, Redrive, Run, RunList, Status, types::next_actions};
 use crate::{
     common::{ApiError, ApiResult, Page, ProjectId, Timestamp},
     engines::{
@@ -41,7 +38,10 @@ impl Functions {
             && let Some(key) = self.identity.verify_project_key(apikey)
             && self.projects.live(&key.project).as_ref().is_some_and(is_user)
         {
-            return Err(ApiError::forbidden("ADMIN_REQUIRED", "Runs need the project's service key, not a user's token."));
+            return Err(ApiError::forbidden(
+                "ADMIN_REQUIRED",
+                "Runs need the project's service key, not a user's token.",
+            ));
         }
         let key = keyed?.ok_or_else(|| {
             ApiError::authentication_required("Send the project's service key as Authorization: Bearer <key>.")
@@ -280,4 +280,3 @@ fn conflict(known: &str, status: Status) -> ApiError {
         .detail("run_id", known)
         .extra("next_actions", Value::Array(actions))
 }
-

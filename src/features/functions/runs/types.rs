@@ -175,9 +175,7 @@ fn attempt_view(attempt: &Attempt) -> Value {
 
 /// What can be done with a run, by hand or by an agent.
 pub fn next_actions(run: &str, status: Status) -> Vec<Value> {
-    let action = |kind: &str, method: &str, rest: &str| {
-        json!({"type": kind, "method": method, "href": format!("/functions/v1/runs/{run}{rest}")})
-    };
+    let action = |kind: &str, method: &str, rest: &str| json!({"type": kind, "method": method, "href": format!("/functions/v1/runs/{run}{rest}")});
     let mut actions = vec![action("get_run", "GET", ""), action("get_run_logs", "GET", "/logs")];
     match status {
         Status::Succeeded => {}

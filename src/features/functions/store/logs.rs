@@ -104,18 +104,35 @@ fn entry(row: &Row) -> Result<LogEntry, DatabaseError> {
     })
 }
 
-/// Forgets what is too old, what a project has too much of, and what belongs to projects that are gone.
-pub async fn sweep(connection: &Connection, before: Timestamp, project_bytes: i64) -> Result<u64, DatabaseError> {
+/// Forgets what is too old, and what belongs to projects that are gone.
+pub async fn sweep(connection: &Connection, before: Timestamp) -> Result<(), DatabaseError> {
+    connection.execute("delete from function_logs where at < $1", &[&before]).await?;
+    connection
+        .execute(
+            "delete from function_logs where project_id in (
+                 select p.id from projects p where p.status <> 'active'
+                    and exists (select from function_logs l where l.project_id = p.id))",
+            &[],
+        )
+        .await?;
+    Ok(())
+}
+
+/// What an entry counts for beside its text, in bytes.
+pub const OVERHEAD: usize = 100;
+
+/// Forgets the oldest entries of a project that has more than so many bytes of them.
+pub async fn cut(connection: &Connection, project: &ProjectId, bytes: i64) -> Result<u64, DatabaseError> {
+    let overhead = i64::try_from(OVERHEAD).unwrap_or(0);
     Ok(connection
         .execute(
-            "delete from function_logs where id in (
-                 select id from (
-                     select l.id, l.at < $1 or p.status <> 'active' as over,
-                            sum(octet_length(l.message) + 100) over (partition by l.project_id order by l.at desc, l.id desc)
-                                as total
-                       from function_logs l join projects p on p.id = l.project_id) aged
-                  where over or total > $2)",
-            &[&before, &project_bytes],
+            "with sized as (
+                 select at, id, sum(octet_length(message) + $3) over (order by at desc, id desc) as total
+                   from function_logs where project_id = $1),
+             cut as (select at, id from sized where total > $2 order by at desc, id desc limit 1)
+             delete from function_logs l using cut
+              where l.project_id = $1 and (l.at, l.id) <= (cut.at, cut.id)",
+            &[&project.as_str(), &bytes, &overhead],
         )
         .await?)
 }

@@ -85,11 +85,8 @@ pub async fn put(
 
 /// Keeps these and no others.
 pub async fn retain(tx: &Transaction<'_>, project: &ProjectId, names: &[&str]) -> Result<(), DatabaseError> {
-    tx.execute(
-        "delete from function_records where project_id = $1 and name <> all($2)",
-        &[&project.as_str(), &names],
-    )
-    .await?;
+    tx.execute("delete from function_records where project_id = $1 and name <> all($2)", &[&project.as_str(), &names])
+        .await?;
     Ok(())
 }
 

@@ -131,9 +131,8 @@ pub async fn list(
     wanted: &Selection,
     now: Timestamp,
 ) -> Result<Vec<Run>, DatabaseError> {
-    let mut sql = format!(
-        "select {RUN} from function_runs r {LAST_ATTEMPT} where r.project_id = $1 and r.function = $2"
-    );
+    let mut sql =
+        format!("select {RUN} from function_runs r {LAST_ATTEMPT} where r.project_id = $1 and r.function = $2");
     let (project, limit) = (project.as_str(), wanted.limit + 1);
     let status = wanted.status.map(Status::as_str);
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&project, &function];
