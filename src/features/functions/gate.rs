@@ -97,8 +97,8 @@ impl Functions {
             return Ok(role);
         }
         let read = async {
-            let owner = self.projects.owner_session(project).await?;
-            store::gate::role(&owner, gate, user).await
+            let mut session = self.projects.rest_session(project).await?;
+            store::gate::role(&mut session, gate, user).await
         };
         let role = tokio::time::timeout(PATIENCE, read)
             .await

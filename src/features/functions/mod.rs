@@ -19,7 +19,7 @@
 //!   came, its schedule's runs, logs, durable runs. They follow the release ([`Functions::sync`]).
 //! - Nobody but the platform sets an `x-run402-*` header of a request; none of a function's reaches a client.
 //! - What a function threw goes to its log, never to a caller; secrets and keys are struck out of logs.
-//! - A gate is passed before a place is taken and before code runs. Role tables are read as the project's owner, never
+//! - A gate is passed before a place is taken and before code runs. Role tables are read as `service_role`, never
 //!   as the platform.
 //! - A call of a function by a function waits for deeper calls only, so places cannot lock up.
 //! - A tick of a schedule comes at most once, a durable run at least once.

@@ -57,10 +57,6 @@ pub struct Named {
     ),
     responses((status = 200, description = "Whatever the function answers")),
 )]
-pub async fn at_path(
-    State(functions): State<Arc<Functions>>,
-    Path(path): Path<Named>,
-    request: Request,
-) -> Response {
+pub async fn at_path(State(functions): State<Arc<Functions>>, Path(path): Path<Named>, request: Request) -> Response {
     functions.direct(&path.name, request).await
 }

@@ -285,3 +285,55 @@ pub(super) fn judge(answer: Result<FunctionResponse, FunctionError>) -> Verdict 
 fn short(text: &str) -> String {
     text.chars().take(500).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+    use crate::features::functions::executor::Thrown;
+
+    fn answered(status: u16, body: &str) -> Result<FunctionResponse, FunctionError> {
+        Ok(FunctionResponse {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::from(body.to_owned()),
+            cache_bypass_tainted: false,
+        })
+    }
+
+    #[test]
+    fn the_functions_word_decides_and_else_the_status() {
+        let cases = [
+            (answered(200, ""), None),
+            (answered(204, ""), None),
+            (answered(500, "boom"), Some(("FUNCTION_RUN_HTTP_500", true))),
+            (answered(429, ""), Some(("FUNCTION_RUN_HTTP_429", true))),
+            (answered(400, ""), Some(("FUNCTION_RUN_HTTP_400", false))),
+            (answered(302, ""), Some(("FUNCTION_RUN_HTTP_302", false))),
+            (answered(500, r#"{"error":"no","retryable":false}"#), Some(("no", false))),
+            (answered(400, r#"{"code":"later","retryable":true}"#), Some(("later", true))),
+            (answered(400, r#"{"retryable":"yes"}"#), Some(("FUNCTION_RUN_HTTP_400", false))),
+            (Err(FunctionError::Failed(FunctionFailure::Timeout)), Some(("FUNCTION_TIMEOUT", true))),
+            (
+                Err(FunctionError::Failed(FunctionFailure::Platform("x".into()))),
+                Some(("FUNCTION_RUN_PLATFORM_ERROR", true)),
+            ),
+            (
+                Err(FunctionError::Failed(FunctionFailure::Threw(Thrown {
+                    name: "Error".into(),
+                    message: "secret".into(),
+                    stack: String::new(),
+                }))),
+                Some(("FUNCTION_RUNTIME_ERROR", true)),
+            ),
+        ];
+        for (answer, expected) in cases {
+            let said = format!("{answer:?}");
+            let verdict = judge(answer);
+            let seen = verdict.error.as_ref().map(|error| (error["code"].as_str().unwrap(), verdict.retryable));
+            assert_eq!(seen, expected, "{said}");
+            assert!(!format!("{:?}", verdict.error).contains("secret"));
+        }
+    }
+}

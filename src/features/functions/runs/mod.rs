@@ -6,8 +6,6 @@
 mod carry;
 mod request;
 mod service;
-#[cfg(test)]
-mod tests;
 mod types;
 
 pub(super) use carry::Carrier;

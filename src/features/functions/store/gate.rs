@@ -2,7 +2,10 @@
 
 use std::error::Error;
 
-use tokio_postgres::types::{Format, IsNull, ToSql, Type, private::BytesMut};
+use tokio_postgres::{
+    Client,
+    types::{Format, IsNull, ToSql, Type, private::BytesMut},
+};
 
 use crate::{
     engines::postgres::{Connection, DatabaseError, quote_identifier},
@@ -30,16 +33,19 @@ impl ToSql for AsText<'_> {
     tokio_postgres::types::to_sql_checked!();
 }
 
-/// The role, on a session of the project's owner: row security does not apply to it, and what the table may call
-/// runs with the owner's rights only. None: no row, or an id that the column cannot hold.
-pub async fn role(owner: &Connection, gate: &RoleGate, user: &str) -> Result<Option<String>, DatabaseError> {
+/// The role, as `service_role` on a session of the data API: row security does not apply, and what the table may call
+/// runs with no more than that role's rights. None: no row, or an id that the column cannot hold.
+pub async fn role(session: &mut Connection, gate: &RoleGate, user: &str) -> Result<Option<String>, DatabaseError> {
+    let client: &mut Client = session;
+    let tx = client.build_transaction().read_only(true).start().await?;
+    tx.batch_execute("set local role service_role; set local statement_timeout = '4s'").await?;
     let sql = format!(
         "select {role}::text from public.{table} where {id} = $1 limit 1",
         role = quote_identifier(&gate.role_column),
         table = quote_identifier(&gate.table),
         id = quote_identifier(&gate.id_column),
     );
-    let found = owner.query_opt(&sql, &[&AsText(user)]).await;
+    let found = tx.query_opt(&sql, &[&AsText(user)]).await;
     match found {
         Ok(row) => Ok(row.map(|row| row.try_get::<_, Option<String>>(0)).transpose()?.flatten()),
         // 22: the id is no value of the column's type.
