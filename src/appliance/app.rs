@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{BootError, config::Config, data_dir::DataDir};
 use crate::{
     common::{Clock, sealing::MasterKey},
-    edge::{self, Front, Metrics},
+    edge::{self, Front, Greeting, Metrics},
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
@@ -31,10 +31,11 @@ use crate::{
         payments::{self, Payments},
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
-        secrets::Secrets,
+        secrets::{self, Secrets},
         sites::{self, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
+        subdomains::{self, Subdomains},
         tiers::{self, Catalogue, ProjectInventory, Tiers},
         user_keys::UserKeys,
     },
@@ -69,7 +70,9 @@ pub struct App {
     rest: Arc<Rest>,
     expose: Arc<Expose>,
     sites: Arc<Sites>,
+    subdomains: Arc<Subdomains>,
     content: Arc<Content>,
+    secrets: Arc<Secrets>,
     functions: Arc<Functions>,
     queue: Arc<Queue>,
     apply: Arc<Apply>,
@@ -174,6 +177,13 @@ impl App {
             settings: config.rest.clone(),
         }));
         let expose = Arc::new(Expose::new(Arc::clone(&projects)));
+        let secrets = Arc::new(Secrets::new(secrets::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+        }));
         let content = Content::new(content::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
@@ -197,7 +207,7 @@ impl App {
             content: Arc::clone(&content),
             assets: Arc::clone(&assets),
             hosts: Arc::clone(&hosts),
-            secrets: Arc::new(Secrets {}),
+            secrets: Arc::clone(&secrets),
             expose: Arc::clone(&expose),
             settings: config.apply.clone(),
             testing: config.testing.clone(),
@@ -215,7 +225,7 @@ impl App {
             projects: Arc::clone(&projects),
             user_keys: Arc::clone(&user_keys),
             releases: Arc::new(Deployed(Arc::clone(&apply))),
-            secrets: Arc::new(Absent),
+            secrets: Arc::clone(&secrets) as _,
             sessions: Arc::new(Absent),
             executor: Arc::new(NoEngine),
             queue: queue.waker(),
@@ -233,6 +243,13 @@ impl App {
             functions: Arc::new(Routed(Arc::clone(&functions))),
             store: Arc::clone(&engines.blobs) as _,
             settings: config.sites.clone(),
+        }));
+        let subdomains = Arc::new(Subdomains::new(subdomains::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            hosts: Arc::clone(&hosts),
+            orgs: Arc::clone(&orgs),
+            apply: Arc::clone(&apply),
         }));
         let status = Arc::new(Status::new(
             capabilities(&engines, &database),
@@ -263,7 +280,9 @@ impl App {
                 rest,
                 expose,
                 sites,
+                subdomains,
                 content,
+                secrets,
                 apply,
                 functions,
                 queue,
@@ -292,15 +311,15 @@ impl App {
     }
 
     /// Everything behind the listener.
-    pub fn front(&self, config: &Config) -> Arc<Front> {
+    pub fn front(&self, config: &Config, public_url: &Url) -> Arc<Front> {
         let metrics = Arc::new(Metrics::new());
-        let api = self.router(config, Arc::clone(&metrics));
+        let api = self.router(config, Arc::clone(&metrics), Greeting::new(public_url, &config.domain));
         let timeout = Duration::from_secs(config.http.request_seconds);
         let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
         Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
     }
 
-    fn router(&self, config: &Config, metrics: Arc<Metrics>) -> Router {
+    fn router(&self, config: &Config, metrics: Arc<Metrics>, greeting: Greeting) -> Router {
         let api = OpenApiRouter::new()
             .merge(status::router())
             .merge(orgs::router())
@@ -312,10 +331,12 @@ impl App {
             .merge(rest::router())
             .merge(expose::router())
             .merge(content::router())
+            .merge(secrets::router())
             .merge(apply::router(config.apply.max_body_bytes))
+            .merge(subdomains::router())
             .merge(functions::router())
             .merge(sites::router());
-        edge::router(api, self.clone(), metrics, &config.http, &config.trusted_proxies)
+        edge::router(api, self.clone(), metrics, greeting, &config.http, &config.trusted_proxies)
     }
 
     /// Hourly housekeeping, also at start: lapsed leases (contract 01 §7.5), old idempotency keys, retired

@@ -101,7 +101,7 @@ async fn boot_and_run(
     let (app, engines) = App::boot(&config, &data_dir, &master, &admin.key, &public_url).await?;
     let tasks = TaskTracker::new();
     app.start_background(&tasks, &stop);
-    let front = app.front(&config);
+    let front = app.front(&config, &public_url);
 
     announce(address, public_url.as_str(), &admin);
     tracing::info!(ms = started.elapsed().as_millis(), data_dir = %data_dir.path().display(), "ready");

@@ -6,6 +6,7 @@
 
 mod errors;
 mod front;
+mod greeting;
 mod host;
 mod listener;
 mod metrics;
@@ -28,6 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use front::Front;
+pub use greeting::Greeting;
 pub use listener::serve;
 pub use metrics::Metrics;
 pub use settings::{HttpSettings, LogFormat, LogSettings};
@@ -43,6 +45,7 @@ pub fn router<S>(
     api: OpenApiRouter<S>,
     state: S,
     metrics: Arc<Metrics>,
+    greeting: Greeting,
     limits: &HttpSettings,
     trusted_proxies: &[IpAddr],
 ) -> Router
@@ -66,7 +69,7 @@ where
                 metrics::answer(&metrics, &identity, peer.0, &headers)
             }),
         )
-        .route("/", post(chain_by_host))
+        .route("/", post(chain_by_host).get(async move |headers: HeaderMap| greeting.answer(&headers)))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_route)
         .with_state(state)

@@ -54,9 +54,7 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("POST", "/projects/v1/admin/*/demote-user", "App-user auth"),
     Unbuilt("*", "/projects/v1/admin/*/publish/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/versions/**", "The apps marketplace"),
-    Unbuilt("*", "/projects/v1/admin/*/secrets/**", "Function secrets"),
     Unbuilt("*", "/storage/v1/**", "Storage"),
-    Unbuilt("*", "/subdomains/v1/**", "Subdomains"),
     Unbuilt("*", "/wallets/v1/*/label", "Wallet labels"),
     Unbuilt("POST", "/webhooks/stripe", "Stripe"),
 ];

@@ -61,6 +61,11 @@ fn node(installation: &Path) -> PathBuf {
 
 /// Runs one suite file to its end and fails with everything it said.
 fn run(suite: &str) {
+    run_with(suite, &[]);
+}
+
+/// As [`run`], with further environment variables.
+pub fn run_with(suite: &str, environment: &[(&str, &Path)]) {
     let appliance = Appliance::shared();
     let installation = installation();
     // Imports resolve from where a file lies, so the suites move in with their packages.
@@ -83,6 +88,7 @@ fn run(suite: &str) {
         .env("RUN402_API_BASE", appliance.base_url())
         .env("RUN402_CONFIG_DIR", home.path())
         .env("RUN402_TEST_ADMIN_KEY", appliance.admin_key())
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(output.try_clone().expect("a second handle"))
         .stderr(output)

@@ -1,6 +1,8 @@
 //! What a browser sees on tenant hosts (contract 04).
 
+mod files;
 mod hosts;
+mod resolve;
 
 use std::{
     io::{Read, Write},
@@ -8,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::Appliance;
+use crate::support::{Appliance, Project};
 
 /// An answer as it came over the wire.
 pub struct Raw {
@@ -36,6 +38,13 @@ impl Raw {
             .and_then(|body| body["code"].as_str().map(str::to_owned))
             .unwrap_or_default()
     }
+}
+
+/// The host every project has from its creation.
+pub async fn public_host(project: &Project) -> String {
+    let api = Appliance::shared().api();
+    let detail = api.get(&format!("/projects/v1/{}", project.id)).wallet(&project.owner).send().await.is(200);
+    format!("pr-{}.localhost", detail["public_id"].as_str().expect("a public id"))
 }
 
 /// Sends these bytes and reads until the other side closes.

@@ -43,6 +43,7 @@ const UNLIMITED: [(&str, &str); 2] = [("faucet.cooldown_seconds", "0"), ("rate_l
 /// How to start a box.
 pub struct Plan {
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     data_dir: Option<PathBuf>,
     listen: String,
     config: Option<PathBuf>,
@@ -53,6 +54,13 @@ impl Plan {
     #[must_use]
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets an environment variable of the process.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -123,6 +131,7 @@ impl Plan {
             .args(["--listen", &self.listen])
             .args(["--set", &format!("postgres.install_dir={}", install_dir().display())])
             .current_dir("/")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         for (key, value) in &self.settings {
             command.args(["--set", &format!("{key}={value}")]);
@@ -174,7 +183,14 @@ impl Appliance {
 
     /// A box as a user gets it.
     pub fn default_plan() -> Plan {
-        Plan { settings: Vec::new(), data_dir: None, listen: "127.0.0.1:0".to_owned(), config: None, user: None }
+        Plan {
+            settings: Vec::new(),
+            environment: Vec::new(),
+            data_dir: None,
+            listen: "127.0.0.1:0".to_owned(),
+            config: None,
+            user: None,
+        }
     }
 
     /// The box most tests share. Its admin list names [`Wallet::admin`].

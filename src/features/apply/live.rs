@@ -233,6 +233,10 @@ impl ReleaseSource for Live {
         self.find(&release)
     }
 
+    fn cached_deployment(&self, deployment: &DeploymentId) -> Option<Arc<ServedRelease>> {
+        self.find_deployment(deployment)
+    }
+
     fn live<'a>(&'a self, project: &'a ProjectId) -> BoxFuture<'a, ApiResult<Option<Arc<ServedRelease>>>> {
         Box::pin(async move {
             match self.pointer(project) {

@@ -17,7 +17,7 @@ use super::{
     settings::{ApplySettings, TestingSettings},
 };
 use crate::{
-    common::{ApiError, ApiResult, Clock, DeploymentId, ProjectId},
+    common::{ApiError, ApiResult, Clock, DeploymentId, ProjectId, ReleaseId},
     engines::postgres::Database,
     features::{
         assets::Assets,
@@ -26,7 +26,7 @@ use crate::{
         hosts::Hosts,
         orgs::{Orgs, Tier},
         projects::{Project, Projects},
-        releases::{ImmutableChange, ReleaseSource, ReleaseState, SpecLimits},
+        releases::{ImmutableChange, ReleaseSource, ReleaseState, ServedRelease, SpecLimits},
         secrets::Secrets,
         tiers::Tiers,
     },
@@ -117,6 +117,14 @@ impl Apply {
     /// Projects that have a live release.
     pub fn deployed(&self) -> Vec<ProjectId> {
         self.live.projects()
+    }
+
+    /// A release that was live at some time, read if need be; none when it was never live or its bytes are gone.
+    ///
+    /// # Errors
+    /// 503 when the control database failed.
+    pub async fn release(&self, id: &ReleaseId) -> ApiResult<Option<Arc<ServedRelease>>> {
+        Ok(self.live.release(id).await?)
     }
 
     /// Waits until nothing else changes the project's live release.

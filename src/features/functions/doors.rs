@@ -13,6 +13,7 @@ use crate::{
         apply::Apply,
         projects::Project,
         releases::{ReleaseSource, ReleaseState, ServedRelease},
+        secrets::Secrets,
     },
 };
 
@@ -60,6 +61,22 @@ impl Releases for Deployed {
 /// Values of the project's secrets, sorted by name.
 pub trait SecretValues: Send + Sync + 'static {
     fn values<'a>(&'a self, project: &'a ProjectId) -> BoxFuture<'a, ApiResult<Vec<(String, String)>>>;
+
+    /// Grows with every change of a value of this project.
+    fn version(&self, project: &ProjectId) -> u64;
+}
+
+impl SecretValues for Secrets {
+    fn values<'a>(&'a self, project: &'a ProjectId) -> BoxFuture<'a, ApiResult<Vec<(String, String)>>> {
+        Box::pin(async move {
+            let values = Self::values(self, project).await?;
+            Ok(values.into_iter().map(|(name, value)| (name, value.reveal().to_owned())).collect())
+        })
+    }
+
+    fn version(&self, project: &ProjectId) -> u64 {
+        Self::version(self, project)
+    }
 }
 
 /// The user behind a browser's session cookie, with a short-lived token for him (05 §8.5).
@@ -84,12 +101,6 @@ pub trait BrowserSessions: Send + Sync + 'static {
 
 /// A box without one of these.
 pub struct Absent;
-
-impl SecretValues for Absent {
-    fn values<'a>(&'a self, _: &'a ProjectId) -> BoxFuture<'a, ApiResult<Vec<(String, String)>>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-}
 
 impl BrowserSessions for Absent {
     fn find<'a>(

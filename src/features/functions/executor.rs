@@ -78,6 +78,16 @@ pub struct RouteContext {
     pub client_ip: String,
 }
 
+/// `process.env`: names and values, each name once. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(pub Vec<(String, String)>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({} names)", self.0.len())
+    }
+}
+
 /// One call.
 #[derive(Clone, Debug)]
 pub struct Invocation {
@@ -98,7 +108,7 @@ pub struct Invocation {
     pub route: Option<RouteContext>,
     pub idempotency_key: Option<String>,
     /// `process.env`, platform values last (05 §8.2).
-    pub environment: Arc<Vec<(String, String)>>,
+    pub environment: Arc<Environment>,
     /// How many functions called each other to get here; 0 from outside. What this one calls of the box must carry
     /// [`NestedCall`] with one more.
     pub depth: u8,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::FunctionError,
-    executor::CheckFailure,
+    executor::{CheckFailure, Environment},
     logs::LogQuery,
     service::Functions,
     store::{self, records::Record},
@@ -245,7 +245,7 @@ impl Functions {
             return Err(FunctionError::UnlockedDeps);
         }
         self.sync_with(&release).await?;
-        let version = self.version(&release, name, state, &[]);
+        let version = self.version(&release, name, state, &Environment::default());
         self.executor.check(&version).await.map_err(|failure| match failure {
             CheckFailure::Build(failure) => FunctionError::Build { name: name.to_owned(), failure },
             CheckFailure::NotReady => ApiError::not_implemented("Running functions").into(),

@@ -49,8 +49,8 @@ mod types;
 pub use doors::{Absent, BrowserSession, BrowserSessions, Deployed, Edit, Releases, SecretValues};
 pub use error::FunctionError;
 pub use executor::{
-    Actor, AuthThrown, BuildFailure, CheckFailure, Executor, FunctionFailure, FunctionResponse, FunctionVersion,
-    Invocation, InvocationKind, NestedCall, NoEngine, RouteContext, Thrown,
+    Actor, AuthThrown, BuildFailure, CheckFailure, Environment, Executor, FunctionFailure, FunctionResponse,
+    FunctionVersion, Invocation, InvocationKind, NestedCall, NoEngine, RouteContext, Thrown,
 };
 pub use logs::{Level, LogSink, Stream};
 pub use routed::Routed;

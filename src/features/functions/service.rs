@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -17,7 +17,8 @@ use super::{
     doors::{BrowserSessions, Releases, SecretValues},
     error::FunctionError,
     executor::{
-        Actor, Executor, FunctionFailure, FunctionResponse, FunctionVersion, Invocation, InvocationKind, RouteContext,
+        Actor, Environment, Executor, FunctionFailure, FunctionResponse, FunctionVersion, Invocation, InvocationKind,
+        RouteContext,
     },
     gate::Roles,
     headers::Told,
@@ -44,6 +45,8 @@ use crate::{
 
 /// Largest body of a request and of an answer, in bytes.
 pub(super) const MAX_BODY: usize = 6 * 1024 * 1024;
+/// Projects whose environment is kept.
+const KEPT_BASES: usize = 1_000;
 /// How much longer than the function's own timeout we wait for an engine that does not keep it.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long calls under way may go on when the process stops.
@@ -95,6 +98,8 @@ pub struct Functions {
     pub(super) roles: Roles,
     pub(super) slots: Arc<Slots>,
     pub(super) logs: Arc<LogQueue>,
+    /// Environments of the releases that were called lately.
+    bases: Mutex<HashMap<ProjectId, Arc<Base>>>,
     /// Which functions the tables were last brought in line with, by project.
     pub(super) synced: Mutex<HashMap<ProjectId, String>>,
     /// Something about schedules changed.
@@ -102,6 +107,14 @@ pub struct Functions {
     /// Grows with each rebuild: no instance from before is used again.
     pub(super) builds: AtomicU64,
     pub(super) tasks: TaskTracker,
+}
+
+/// What all functions of a release have in their environment.
+struct Base {
+    /// Generation of the release, version of the secrets.
+    version: (i64, u64),
+    environment: Vec<(String, String)>,
+    redactor: Arc<Redactor>,
 }
 
 /// One call, decided and stripped: what is left is to run it.
@@ -166,6 +179,7 @@ impl Functions {
             queue: parts.queue,
             settings,
             roles: Roles::default(),
+            bases: Mutex::default(),
             synced: Mutex::default(),
             rescheduled: Notify::new(),
             builds: AtomicU64::new(0),
@@ -330,27 +344,51 @@ impl Functions {
     }
 
     /// `process.env` (05 §8.2) and what of it must not be logged.
-    async fn environment(&self, call: &Call) -> ApiResult<(Arc<Vec<(String, String)>>, Arc<Redactor>)> {
-        let secrets = self.secrets.values(&call.project.id).await?;
-        let key = |role| self.identity.mint_project_key(&call.project.id, role);
+    async fn environment(&self, call: &Call) -> ApiResult<(Arc<Environment>, Arc<Redactor>)> {
+        let base = self.base(&call.release).await?;
+        let mut environment = Vec::with_capacity(base.environment.len() + 1);
+        environment.extend_from_slice(&base.environment);
+        environment.push(("RUN402_FUNCTION_NAME".to_owned(), call.function.clone()));
+        Ok((Arc::new(Environment(environment)), Arc::clone(&base.redactor)))
+    }
+
+    /// What is the same for all functions of a release, from memory when no secret changed.
+    async fn base(&self, release: &ServedRelease) -> ApiResult<Arc<Base>> {
+        let project = &release.project;
+        // Read before the values: a change meanwhile makes what is kept look old, never new.
+        let version = (release.generation, self.secrets.version(project));
+        let kept = {
+            let bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+            bases.get(project).filter(|base| base.version == version).cloned()
+        };
+        if let Some(base) = kept {
+            return Ok(base);
+        }
+        let secrets = self.secrets.values(project).await?;
+        let key = |role| self.identity.mint_project_key(project, role);
         let (service_key, anon_key) = (key(KeyRole::Service), key(KeyRole::Anon));
         let hidden = secrets.iter().map(|(_, value)| value.clone());
-        let redactor = Redactor::new(hidden.chain([service_key.clone(), anon_key.clone()]));
+        let redactor = Arc::new(Redactor::new(hidden.chain([service_key.clone(), anon_key.clone()])));
         let platform = [
             ("RUN402_API_BASE", self.api_base.clone()),
-            ("RUN402_PROJECT_ID", call.project.id.to_string()),
+            ("RUN402_PROJECT_ID", project.to_string()),
             ("RUN402_SERVICE_KEY", service_key),
             ("RUN402_ANON_KEY", anon_key),
-            ("RUN402_RELEASE_ID", call.release.release.to_string()),
-            ("RUN402_FUNCTION_NAME", call.function.clone()),
+            ("RUN402_RELEASE_ID", release.release.to_string()),
             ("NODE_ENV", "production".to_owned()),
             ("TZ", "UTC".to_owned()),
         ];
         // Platform values win over secrets of the same name.
-        let mut environment: Vec<(String, String)> =
-            secrets.into_iter().filter(|(name, _)| platform.iter().all(|(taken, _)| taken != name)).collect();
+        let is_taken = |name: &str| name == "RUN402_FUNCTION_NAME" || platform.iter().any(|(taken, _)| *taken == name);
+        let mut environment: Vec<(String, String)> = secrets.into_iter().filter(|(name, _)| !is_taken(name)).collect();
         environment.extend(platform.map(|(name, value)| (name.to_owned(), value)));
-        Ok((Arc::new(environment), Arc::new(redactor)))
+        let base = Arc::new(Base { version, environment, redactor });
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        if bases.len() >= KEPT_BASES {
+            bases.clear();
+        }
+        bases.insert(project.clone(), Arc::clone(&base));
+        Ok(base)
     }
 
     pub(super) fn version(
@@ -358,10 +396,10 @@ impl Functions {
         release: &ServedRelease,
         name: &str,
         state: &FunctionState,
-        environment: &[(String, String)],
+        environment: &Environment,
     ) -> FunctionVersion {
         let builds = self.builds.load(std::sync::atomic::Ordering::Relaxed);
-        let identity = json!([release.release.as_str(), release.generation, state, environment, builds]);
+        let identity = json!([release.release.as_str(), release.generation, state, environment.0, builds]);
         FunctionVersion {
             project: release.project.clone(),
             release: release.release.clone(),

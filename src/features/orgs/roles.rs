@@ -45,6 +45,8 @@ pub enum Action {
     ProjectWrite,
     /// Plan, commit, resume, promote, uploads.
     ProjectDeploy,
+    /// Setting and deleting function secrets.
+    ProjectSecretWrite,
     ProjectDelete,
     BillingRead,
     BillingWrite,
@@ -60,6 +62,7 @@ impl Action {
             Self::ProjectRead => "project.read",
             Self::ProjectWrite => "project.write",
             Self::ProjectDeploy => "project.deploy",
+            Self::ProjectSecretWrite => "project.secret.write",
             Self::ProjectDelete => "project.delete",
             Self::BillingRead => "billing.read",
             Self::BillingWrite => "billing.write",
@@ -71,7 +74,7 @@ impl Action {
         match self {
             Self::Read | Self::ProjectRead => Role::Viewer,
             Self::BillingRead | Self::BillingWrite => Role::Billing,
-            Self::ProjectCreate | Self::ProjectDeploy => Role::Developer,
+            Self::ProjectCreate | Self::ProjectDeploy | Self::ProjectSecretWrite => Role::Developer,
             Self::ProjectWrite => Role::Admin,
             Self::Rename | Self::ProjectDelete => Role::Owner,
         }

@@ -352,6 +352,12 @@ pub trait ReleaseSource: Send + Sync {
     /// The live release of a project, when it is in memory.
     fn cached(&self, project: &ProjectId) -> Option<Arc<ServedRelease>>;
 
+    /// The release of a deployment host, when it is in memory.
+    fn cached_deployment(&self, deployment: &DeploymentId) -> Option<Arc<ServedRelease>> {
+        let _ = deployment;
+        None
+    }
+
     /// The live release, read if need be. None: nothing was deployed.
     fn live<'a>(&'a self, project: &'a ProjectId) -> BoxFuture<'a, ApiResult<Option<Arc<ServedRelease>>>>;
 

@@ -1,29 +1,18 @@
-//! SKELETON. Function secrets: sealed values by project and key (contract 05, 03 §4.3).
+//! Function secrets: named values of a project that its functions see in their environment (contract 05 §7).
+//!
+//! # Invariants
+//! - A value goes in and reaches functions; no route, log line, error, release or plan ever shows one, nor anything
+//!   derived from one.
+//! - At rest a value is sealed for its project and key, so that a row copied elsewhere does not open.
+//! - Values are gone with the first step of their project's purge.
 
-use tokio_postgres::Transaction;
+mod routes;
+mod service;
+mod store;
+#[cfg(test)]
+mod tests;
+mod types;
 
-use crate::{
-    common::{ApiResult, ProjectId},
-    engines::postgres::DatabaseError,
-};
-
-pub struct Secrets {}
-
-impl Secrets {
-    /// Names with a stored value, sorted.
-    pub async fn names(&self, project: &ProjectId) -> ApiResult<Vec<String>> {
-        let _ = project;
-        Ok(Vec::new())
-    }
-
-    /// Inside the activation transaction: removes these values.
-    pub async fn delete(
-        &self,
-        tx: &Transaction<'_>,
-        project: &ProjectId,
-        keys: &[String],
-    ) -> Result<u64, DatabaseError> {
-        let _ = (tx, project, keys);
-        Ok(0)
-    }
-}
+pub use routes::router;
+pub use service::{Dependencies, Secrets};
+pub use types::{SecretEntry, SecretError, SecretValue};

@@ -59,7 +59,7 @@ pub(super) fn encoding(headers: &HeaderMap) -> Option<Encoding> {
 }
 
 /// Whether the client would rather read HTML than JSON.
-pub(super) fn prefers_html(headers: &HeaderMap) -> bool {
+pub fn prefers_html(headers: &HeaderMap) -> bool {
     let (mut html, mut json) = ((0, 0), (0, 0));
     for (range, weight) in weighted(headers, &header::ACCEPT) {
         let lower = range.to_ascii_lowercase();

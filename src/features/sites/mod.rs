@@ -26,6 +26,7 @@ mod routes;
 mod serve;
 mod settings;
 
+pub use accept::prefers_html;
 pub use page::error_page;
 pub use routed::{FunctionRunner, Invocation, NoFunctions};
 pub use routes::router;

@@ -137,14 +137,16 @@ impl Sites {
         if !matches!(*method, Method::GET | Method::HEAD) || is_blob(uri.path()) {
             return None;
         }
-        let project = match bound {
-            Bound::Project(project) | Bound::Subdomain { project, pin: None, .. } => project,
-            _ => return None,
+        let release = match bound {
+            Bound::Project(project) | Bound::Subdomain { project, pin: None, .. } => self.releases.cached(project)?,
+            Bound::Subdomain { pin: Some(deployment), .. } | Bound::Deployment(deployment) => {
+                self.releases.cached_deployment(deployment)?
+            }
+            Bound::Api | Bound::UnknownManaged | Bound::Foreign => return None,
         };
-        if self.projects.is_archived(project)? {
+        if self.projects.is_archived(&release.project)? {
             return None;
         }
-        let release = self.releases.cached(project)?;
         let path = canonicalise(uri.path()).ok()?;
         let Outcome::Static { public_path, file, .. } = lookup(&release.state, &path, method.as_str()) else {
             return None;

@@ -2,14 +2,8 @@
 
 use serde_json::Value;
 
-use super::{get, raw, send};
-use crate::support::{Appliance, Project};
-
-async fn public_host(project: &Project) -> String {
-    let api = Appliance::shared().api();
-    let detail = api.get(&format!("/projects/v1/{}", project.id)).wallet(&project.owner).send().await.is(200);
-    format!("pr-{}.localhost", detail["public_id"].as_str().expect("a public id"))
-}
+use super::{get, public_host, raw, send};
+use crate::support::Appliance;
 
 #[test]
 fn names_bound_to_nothing_are_404_in_the_envelope_and_never_stored() {

@@ -27,7 +27,7 @@ fn a_direct_call_reaches_the_function_with_the_platforms_word_and_its_answer_com
             let mut answer = ok(json!({
                 "method": invocation.method.as_str(), "url": invocation.url, "headers": headers,
                 "body": String::from_utf8_lossy(&invocation.body), "id": invocation.request_id,
-                "env": *invocation.environment,
+                "env": invocation.environment.0,
             })
             .to_string());
             answer.headers.append("set-cookie", HeaderValue::from_static("a=1"));
@@ -209,7 +209,7 @@ fn an_engine_that_does_not_come_back_is_given_up() {
 fn secrets_and_keys_are_struck_out_of_logs_and_entries_are_found_again() {
     as_ordinary_user(|| async {
         let bench = Bench::new(script(|_, invocation| {
-            for (_, value) in invocation.environment.iter() {
+            for (_, value) in &invocation.environment.0 {
                 invocation.logs.write(Stream::Stdout, Level::Info, &format!("value {value}"));
             }
             for line in 0..60 {
@@ -323,8 +323,8 @@ fn a_gate_asks_for_a_users_token_of_this_project() {
 #[test]
 fn a_full_project_is_busy_and_nested_calls_are_not() {
     as_ordinary_user(|| async {
-        let go = Arc::new(Notify::new());
-        let waiting = Arc::clone(&go);
+        let (go, started) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (waiting, starting) = (Arc::clone(&go), Arc::clone(&started));
         let settings = FunctionSettings {
             running_per_project: 1,
             queued_per_project: 0,
@@ -332,9 +332,10 @@ fn a_full_project_is_busy_and_nested_calls_are_not() {
             ..FunctionSettings::default()
         };
         let executor = Script(Box::new(move |_, invocation| {
-            let go = Arc::clone(&waiting);
+            let (go, started) = (Arc::clone(&waiting), Arc::clone(&starting));
             Box::pin(async move {
                 if invocation.depth == 0 {
+                    started.notify_one();
                     go.notified().await;
                 }
                 Ok(ok(format!("{}", invocation.depth)))
@@ -346,15 +347,10 @@ fn a_full_project_is_busy_and_nested_calls_are_not() {
             let bench = Arc::clone(&bench);
             async move { bench.call(Method::POST, "/functions/v1/f", Body::empty()).await.status() }
         });
-        let busy = eventually(|| async {
-            let response = bench.call(Method::POST, "/functions/v1/f", Body::empty()).await;
-            (refusal(&response).1 == "FUNCTION_BUSY").then_some(response)
-        });
-        let busy = tokio::select! {
-            busy = busy => busy,
-            () = async { loop { tokio::time::sleep(Duration::from_secs(1)).await } } => unreachable!(),
-        };
-        assert_eq!((busy.status().as_u16(), &busy.headers()["retry-after"]), (503, &HeaderValue::from_static("1")));
+        started.notified().await;
+        let busy = bench.call(Method::POST, "/functions/v1/f", Body::empty()).await;
+        assert_eq!(refusal(&busy), (503, "FUNCTION_BUSY".into()));
+        assert_eq!(busy.headers()["retry-after"], "1");
         for (depth, expected) in [(1, 200), (MAX_DEPTH, 200), (MAX_DEPTH + 1, 508)] {
             let request = Request::builder().uri("/functions/v1/f").header("apikey", bench.key(KeyRole::Anon));
             let mut request = request.body(Body::empty()).unwrap();

@@ -170,6 +170,10 @@ impl SecretValues for OneSecret {
         let mine = [("API_KEY", SECRET), ("RUN402_PROJECT_ID", "not-yours")];
         Box::pin(async move { Ok(mine.map(|(name, value)| (name.to_owned(), value.to_owned())).into()) })
     }
+
+    fn version(&self, _: &ProjectId) -> u64 {
+        0
+    }
 }
 
 /// Nobody, or one user.
