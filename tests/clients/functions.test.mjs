@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { API, newcomer } from "./harness.mjs";
+import { API, subscriber } from "./harness.mjs";
 
 const CODE = "export default async (req) => Response.json({ method: req.method });";
 
@@ -10,8 +10,7 @@ const CODE = "export default async (req) => Response.json({ method: req.method }
 let r, project;
 
 before(async () => {
-  ({ r } = await newcomer());
-  await r.tier.set("prototype");
+  ({ r } = await subscriber());
   project = await r.projects.provision({ name: "functions" });
 });
 

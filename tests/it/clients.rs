@@ -141,6 +141,11 @@ fn the_sdk_and_the_functions_package_use_the_data_api() {
 }
 
 #[test]
+fn the_sdk_deploys_and_manages_functions() {
+    run("functions.test.mjs");
+}
+
+#[test]
 fn the_lockfile_names_no_registry() {
     let lockfile = fs::read_to_string(sources().join("package-lock.json")).expect("the lockfile");
     assert!(!lockfile.contains("\"resolved\""), "write it with omit-lockfile-registry-resolved");

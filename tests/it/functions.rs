@@ -44,20 +44,29 @@ fn names(functions: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn deployed_functions_are_listed_with_their_limits_and_schedules() {
-    let project = with(&[("b", json!({"schedule": "0 9 * * *"})), ("a", json!({"config": {"timeout_seconds": 9}}))]).await;
+    let project =
+        with(&[("b", json!({"schedule": "0 9 * * *"})), ("a", json!({"config": {"timeout_seconds": 9}}))]).await;
     let functions = project.functions().await;
     assert_eq!(names(&functions), ["a", "b"]);
     let (a, b) = (&functions[0], &functions[1]);
     assert_eq!(a["url"], format!("{}/functions/v1/a", Appliance::shared().base_url()));
     assert_eq!((&a["runtime"], &a["timeout"], &a["memory"]), (&json!("node22"), &json!(9), &json!(128)));
     assert_eq!((&a["schedule"], &a["schedule_meta"]), (&Value::Null, &Value::Null));
-    assert_eq!((&a["runtime_version"], &a["deps_resolved"], &a["runtime_stale"]), (&json!("4.0.0"), &json!({}), &json!(false)));
+    assert_eq!(
+        (&a["runtime_version"], &a["deps_resolved"], &a["runtime_stale"]),
+        (&json!("4.0.0"), &json!({}), &json!(false))
+    );
     assert!(a["created_at"].is_string() && a["updated_at"].is_string());
     assert_eq!((&b["schedule"], &b["schedule_meta"]["run_count"]), (&json!("0 9 * * *"), &json!(0)));
     assert!(b["schedule_meta"]["next_run_at"].as_str().is_some_and(|next| next.ends_with("T09:00:00.000Z")));
     let one = api().get(&project.path("functions/b")).bearer(&project.service_key).send().await.is(200);
     assert_eq!(&one, b);
-    api().get(&project.path("functions/c")).bearer(&project.service_key).send().await.refused(404, "FUNCTION_NOT_FOUND");
+    api()
+        .get(&project.path("functions/c"))
+        .bearer(&project.service_key)
+        .send()
+        .await
+        .refused(404, "FUNCTION_NOT_FOUND");
     let empty = api().provision().await;
     assert!(empty.functions().await.is_empty());
 }
@@ -128,9 +137,7 @@ async fn a_call_needs_a_key_and_says_that_there_is_no_engine() {
     call().api_key("nonsense").send().await.refused(401, "INVALID_APIKEY");
     call().bearer(&project.anon_key).send().await.refused(401, "MISSING_APIKEY");
     api().post("/functions/v1/nope").api_key(&project.anon_key).send().await.refused(404, "FUNCTION_NOT_FOUND");
-    for answer in
-        [call().api_key(&project.anon_key).send().await, call().bearer(&project.service_key).send().await]
-    {
+    for answer in [call().api_key(&project.anon_key).send().await, call().bearer(&project.service_key).send().await] {
         let body = answer.refused(501, "NOT_IMPLEMENTED");
         let id = answer.header("x-run402-request-id").expect("a request id");
         assert!(id.strip_prefix("req_").is_some_and(|rest| rest.len() == 24), "{id}");
@@ -200,13 +207,14 @@ async fn gates_ask_before_anything_runs() {
 #[tokio::test]
 async fn a_run_is_promised_once_for_its_key_and_can_be_cancelled_and_driven_again() {
     let project = with(&[("w", json!({}))]).await;
-    let create = async |body: Value| {
-        api().post("/functions/v1/w/runs").bearer(&project.service_key).json(&body).send().await
-    };
+    let create =
+        async |body: Value| api().post("/functions/v1/w/runs").bearer(&project.service_key).json(&body).send().await;
     let wish = json!({"event_type": "e", "idempotency_key": "k1", "delay_seconds": 600});
     let run = create(wish.clone()).await.is(202);
     let id = run["run_id"].as_str().expect("an id").to_owned();
-    assert!(id.strip_prefix("fnrun_").is_some_and(|rest| rest.len() == 24 && rest.bytes().all(|b| b.is_ascii_hexdigit())));
+    assert!(
+        id.strip_prefix("fnrun_").is_some_and(|rest| rest.len() == 24 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+    );
     assert_eq!((&run["status"], &run["terminal"]), (&json!("scheduled"), &json!(false)));
     let again = create(wish).await.is(200);
     assert_eq!((&again["run_id"], &again["deduplicated"]), (&json!(id), &json!(true)));
@@ -265,7 +273,7 @@ async fn a_promised_run_survives_kill_9() {
     let wish = json!({"event_type": "e", "idempotency_key": "k", "delay_seconds": 1});
     let run = api.post("/functions/v1/w/runs").bearer(&project.service_key).json(&wish).send().await.is(202);
     appliance.kill();
-    appliance.restart();
+    appliance.start_again();
     let api = appliance.api();
     let path = format!("/functions/v1/runs/{}", run["run_id"].as_str().expect("an id"));
     eventually("the run is attempted after the restart", Duration::from_secs(20), async || {
@@ -278,13 +286,18 @@ async fn a_promised_run_survives_kill_9() {
 #[tokio::test]
 async fn rebuilding_is_for_owners() {
     let project = with(&[("f", json!({}))]).await;
-    for path in [format!("/projects/v1/{}/functions/f/rebuild", project.id), format!("/projects/v1/{}/functions/rebuild", project.id)] {
+    for path in [
+        format!("/projects/v1/{}/functions/f/rebuild", project.id),
+        format!("/projects/v1/{}/functions/rebuild", project.id),
+    ] {
         api().post(&path).send().await.refused(401, "AUTHENTICATION_REQUIRED");
         api().post(&path).bearer(&project.service_key).send().await.refused(403, "FORBIDDEN");
         let stranger = api().subscriber().await;
         api().post(&path).wallet(&stranger).send().await.refused(403, "NOT_AUTHORIZED");
     }
-    let one = |name: &str| api().post(&format!("/projects/v1/{}/functions/{name}/rebuild", project.id)).wallet(&project.owner);
+    let one = |name: &str| {
+        api().post(&format!("/projects/v1/{}/functions/{name}/rebuild", project.id)).wallet(&project.owner)
+    };
     one("nope").send().await.refused(404, "FUNCTION_NOT_FOUND");
     one("f").send().await.refused(501, "NOT_IMPLEMENTED");
     let all = api().post(&format!("/projects/v1/{}/functions/rebuild", project.id)).wallet(&project.owner);

@@ -13,6 +13,7 @@ mod content;
 mod durability;
 mod expose;
 mod faucet;
+mod functions;
 mod hostile_sql;
 mod identity;
 mod isolation;

@@ -38,6 +38,10 @@ impl Functions {
         if request.method() == Method::OPTIONS {
             return preflight();
         }
+        // No function has this name: what is not a route of runs is nothing.
+        if name == "runs" {
+            return ApiError::from(FunctionError::NoRunRoute).into_response();
+        }
         let request_id = request_id();
         let head_only = request.method() == Method::HEAD;
         match self.invoke(name, request, &request_id).await {

@@ -22,9 +22,9 @@ pub enum FunctionError {
     /// 404 `FUNCTION_NOT_FOUND`; the wording is the clients'.
     #[error("Function not found")]
     NotFound,
-    /// 404 `TRIGGER_NOT_FOUND`
-    #[error("The function has no trigger of this id.")]
-    TriggerNotFound,
+    /// 404 `function_run_route_not_found`
+    #[error("There is no such route of function runs.")]
+    NoRunRoute,
     /// 413 `REQUEST_BODY_TOO_LARGE`
     #[error("The body of a request to a function has at most {limit} bytes.")]
     BodyTooLarge { limit: usize },
@@ -107,7 +107,7 @@ impl From<FunctionError> for ApiError {
             E::InvalidKey => new(StatusCode::UNAUTHORIZED, "INVALID_APIKEY"),
             E::ProjectGone => new(StatusCode::NOT_FOUND, "PROJECT_NOT_FOUND"),
             E::NotFound => new(StatusCode::NOT_FOUND, "FUNCTION_NOT_FOUND"),
-            E::TriggerNotFound => new(StatusCode::NOT_FOUND, "TRIGGER_NOT_FOUND"),
+            E::NoRunRoute => new(StatusCode::NOT_FOUND, "function_run_route_not_found"),
             E::BodyTooLarge { limit } => {
                 new(StatusCode::PAYLOAD_TOO_LARGE, "REQUEST_BODY_TOO_LARGE").detail("limit_bytes", limit)
             }

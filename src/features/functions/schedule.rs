@@ -37,7 +37,7 @@ use crate::{
     },
 };
 
-/// A tick older than this was missed, and is skipped.
+/// A tick older than this was missed, and is skipped; so is one from before the process started.
 const LATEST: SignedDuration = SignedDuration::from_secs(50);
 /// Longest time between two looks.
 const LONGEST_NAP: Duration = Duration::from_secs(15);
@@ -174,7 +174,7 @@ impl Functions {
         let next = store::schedules::next_due(&connection).await?;
         drop(connection);
         for schedule in due {
-            if now.since(schedule.next_run_at) > LATEST {
+            if schedule.next_run_at < self.started || now.since(schedule.next_run_at) > LATEST {
                 tracing::info!(project = %schedule.key.project, function = schedule.key.function,
                     "a scheduled run was missed and is skipped");
                 continue;

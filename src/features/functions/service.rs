@@ -28,7 +28,7 @@ use super::{
     store,
 };
 use crate::{
-    common::{ApiResult, Clock, ProjectId, sealing::MasterKey, sealing::sha256_hex},
+    common::{ApiResult, Clock, ProjectId, Timestamp, sealing::MasterKey, sealing::sha256_hex},
     engines::{
         postgres::{Connection, Database, DatabaseError},
         queue::Waker,
@@ -102,6 +102,8 @@ pub struct Functions {
     bases: Mutex<HashMap<ProjectId, Arc<Base>>>,
     /// Which functions the tables were last brought in line with, by project.
     pub(super) synced: Mutex<HashMap<ProjectId, String>>,
+    /// When this process began.
+    pub(super) started: Timestamp,
     /// Something about schedules changed.
     pub(super) rescheduled: Notify,
     /// Grows with each rebuild: no instance from before is used again.
@@ -146,6 +148,7 @@ pub(super) struct RunTag {
 impl Functions {
     pub fn new(parts: Dependencies) -> Self {
         let settings = parts.settings;
+        let started = parts.clock.now();
         let limits = SlotLimits {
             per_project: settings.running_per_project,
             queued_per_project: settings.queued_per_project,
@@ -181,6 +184,7 @@ impl Functions {
             roles: Roles::default(),
             bases: Mutex::default(),
             synced: Mutex::default(),
+            started,
             rescheduled: Notify::new(),
             builds: AtomicU64::new(0),
             tasks: TaskTracker::new(),

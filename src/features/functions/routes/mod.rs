@@ -36,6 +36,6 @@ where
         .routes(routes!(runs::redrive))
         .routes(routes!(invoke::at_path))
         .routes(routes!(invoke::at_name))
-        .route("/functions/v1/runs", axum::routing::any(runs::unknown))
-        .route("/functions/v1/runs/{*rest}", axum::routing::any(runs::unknown))
+        // A function may tell it from the name alone.
+        .route("/functions/v1/{name}/", axum::routing::any(invoke::at_name))
 }

@@ -146,8 +146,3 @@ pub async fn redrive(
     let body = body.map_err(|_| ApiError::payload_too_large(MAX_BODY))?;
     functions.redrive_run(&project, &id, &Redrive::parse(&body)?).await.map(Json)
 }
-
-/// Everything else below `/functions/v1/runs`.
-pub async fn unknown() -> ApiError {
-    ApiError::not_found("function_run_route_not_found", "There is no such route of function runs.")
-}

@@ -66,50 +66,93 @@ impl Handler for Carrier {
 impl Carrier {
     async fn carry(&self, id: &str, generation: u32) -> ApiResult<Outcome> {
         let functions = &self.0;
-        let mut connection = functions.connection().await?;
-        let client: &mut tokio_postgres::Client = &mut connection;
-        let tx = client.transaction().await?;
-        let run = store::runs::lock(&tx, id).await?;
-        let Some(mut run) = run.filter(|run| run.generation == generation && !run.status.is_terminal()) else {
-            return Ok(Outcome::Done);
-        };
+        let found = store::runs::find(&**functions.connection().await?, id).await?;
+        let Some(run) = found.filter(|run| is_current(run, generation)) else { return Ok(Outcome::Done) };
         let now = functions.clock.now();
         if run.status == Status::Running {
-            // Whoever ran it is gone; that attempt counts.
-            let lost = error("FUNCTION_RUN_LEASE_EXPIRED", "The process ended while the run was under way.", true);
-            let result = Verdict { status: None, error: Some(lost), retryable: true };
-            let outcome = settle(&mut run, &result, now);
-            if let Some(attempt) = &run.last_attempt {
-                store::runs::end_attempt(&tx, attempt).await?;
-            }
-            store::runs::update(&tx, &run, now).await?;
-            tx.commit().await?;
-            return Ok(outcome);
+            return self.lost(id, generation).await;
         }
         if run.expires_at.is_some_and(|expires| expires <= now) {
-            run.status = Status::Expired;
-            run.last_error = Some(error("FUNCTION_RUN_EXPIRED", "The run expired before it succeeded.", false));
-            run.next_attempt_at = None;
-            run.completed_at = Some(now);
-            store::runs::update(&tx, &run, now).await?;
-            tx.commit().await?;
+            let expire = |run: &mut Run| {
+                run.status = Status::Expired;
+                run.last_error = Some(error("FUNCTION_RUN_EXPIRED", "The run expired before it succeeded.", false));
+                run.next_attempt_at = None;
+                run.completed_at = Some(now);
+            };
+            self.change(id, generation, expire).await?;
             return Ok(Outcome::Done);
         }
         let due = run.next_attempt_at.unwrap_or(run.run_at);
         if due > now {
             return Ok(Outcome::Again(due));
         }
+        // No connection is held meanwhile: what this asks for takes one of its own.
         let ready = match self.ready(&run.project, &run.function).await {
             Ok(Some(ready)) => ready,
             Ok(None) => return Ok(Outcome::Again(now.plus(NO_PLACE))),
             Err(reason) => {
-                run.status = Status::Blocked;
-                run.last_error = Some(error("FUNCTION_RUN_BLOCKED", &reason, true));
-                store::runs::update(&tx, &run, now).await?;
-                tx.commit().await?;
+                let block = |run: &mut Run| {
+                    run.status = Status::Blocked;
+                    run.last_error = Some(error("FUNCTION_RUN_BLOCKED", &reason, true));
+                };
+                self.change(id, generation, block).await?;
                 return Ok(Outcome::Again(now.plus(BLOCKED)));
             }
         };
+        let Some((run, attempt)) = self.begin(id, generation).await? else { return Ok(Outcome::Done) };
+        let answer = self.attempt(ready, &run, &attempt).await;
+        self.finish(&run, attempt, &judge(answer)).await
+    }
+
+    /// Changes a run that is still current. None: it is not.
+    async fn change<T>(
+        &self,
+        id: &str,
+        generation: u32,
+        change: impl FnOnce(&mut Run) -> T,
+    ) -> ApiResult<Option<(Run, T)>> {
+        let functions = &self.0;
+        let mut connection = functions.connection().await?;
+        let client: &mut tokio_postgres::Client = &mut connection;
+        let tx = client.transaction().await?;
+        let run = store::runs::lock(&tx, id).await?.filter(|run| is_current(run, generation));
+        let Some(mut run) = run else { return Ok(None) };
+        let answer = change(&mut run);
+        store::runs::update(&tx, &run, functions.clock.now()).await?;
+        tx.commit().await?;
+        Ok(Some((run, answer)))
+    }
+
+    /// Whoever ran it is gone; that attempt counts.
+    async fn lost(&self, id: &str, generation: u32) -> ApiResult<Outcome> {
+        let functions = &self.0;
+        let now = functions.clock.now();
+        let lost = error("FUNCTION_RUN_LEASE_EXPIRED", "The process ended while the run was under way.", true);
+        let verdict = Verdict { status: None, error: Some(lost), retryable: true };
+        let mut connection = functions.connection().await?;
+        let client: &mut tokio_postgres::Client = &mut connection;
+        let tx = client.transaction().await?;
+        let run = store::runs::lock(&tx, id).await?.filter(|run| is_current(run, generation));
+        let Some(mut run) = run else { return Ok(Outcome::Done) };
+        let outcome = settle(&mut run, &verdict, now);
+        if let Some(attempt) = &run.last_attempt {
+            store::runs::end_attempt(&tx, attempt).await?;
+        }
+        store::runs::update(&tx, &run, now).await?;
+        tx.commit().await?;
+        Ok(outcome)
+    }
+
+    /// The attempt is durable before it is made. None: the run was cancelled or driven again at this moment.
+    async fn begin(&self, id: &str, generation: u32) -> ApiResult<Option<(Run, Attempt)>> {
+        let functions = &self.0;
+        let now = functions.clock.now();
+        let mut connection = functions.connection().await?;
+        let client: &mut tokio_postgres::Client = &mut connection;
+        let tx = client.transaction().await?;
+        let run = store::runs::lock(&tx, id).await?;
+        let run = run.filter(|run| is_current(run, generation) && run.status != Status::Running);
+        let Some(mut run) = run else { return Ok(None) };
         run.attempts += 1;
         run.attempts_total += 1;
         run.status = Status::Running;
@@ -125,9 +168,7 @@ impl Carrier {
         store::runs::begin_attempt(&tx, &run.id, run.generation, &attempt).await?;
         store::runs::update(&tx, &run, now).await?;
         tx.commit().await?;
-        drop(connection);
-        let answer = self.attempt(ready, &run, &attempt).await;
-        self.finish(&run, attempt, &judge(answer)).await
+        Ok(Some((run, attempt)))
     }
 
     /// Err: why the run cannot go on now. None: all places are taken.
@@ -221,6 +262,11 @@ impl Carrier {
         tx.commit().await?;
         Ok(outcome)
     }
+}
+
+/// Whether a job of this generation still has something to do.
+fn is_current(run: &Run, generation: u32) -> bool {
+    run.generation == generation && !run.status.is_terminal()
 }
 
 /// What a run is after an attempt.
