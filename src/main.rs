@@ -9,6 +9,10 @@ use run402::appliance::{
     secrets, serve,
 };
 
+/// Requests allocate and free many small things on several threads; this is where that is cheapest.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A backend that agents provision and pay for by themselves, in one binary.
 #[derive(Parser)]
 #[command(name = "run402", version, about, max_term_width = 110)]

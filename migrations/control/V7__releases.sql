@@ -33,7 +33,9 @@ create index releases_by_parent on releases (parent_id);
 create table live_releases (
     project_id text primary key references projects (id),
     release_id text not null references releases (id),
-    generation bigint not null check (generation > 0)
+    generation bigint not null check (generation > 0),
+    -- Functions of it that have a schedule: a tier counts them over all projects of an organisation.
+    scheduled_functions integer not null check (scheduled_functions >= 0)
 );
 
 -- What a client wants to deploy, kept until it is committed or too old.

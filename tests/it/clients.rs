@@ -146,6 +146,11 @@ fn the_sdk_deploys_and_manages_functions() {
 }
 
 #[test]
+fn the_sdk_deploys_sites_and_whole_releases() {
+    run("deploy.test.mjs");
+}
+
+#[test]
 fn the_lockfile_names_no_registry() {
     let lockfile = fs::read_to_string(sources().join("package-lock.json")).expect("the lockfile");
     assert!(!lockfile.contains("\"resolved\""), "write it with omit-lockfile-registry-resolved");

@@ -11,11 +11,13 @@ pub mod http;
 pub mod payment;
 pub mod process;
 pub mod tenant;
+pub mod users;
 pub mod wallet;
 
 pub use appliance::Appliance;
 pub use http::{Answer, Api, Call};
 pub use tenant::Project;
+pub use users::Users;
 pub use wallet::Wallet;
 
 use std::{future::Future, time::Duration};

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf, time::Duration};
 
 use tokio_postgres::error::SqlState;
 
+use super::PipelineError;
 use crate::common::{ApiError, MutationState};
 
 /// Why the server could not be started: one sentence for the operator. Not an API error, because there is no
@@ -49,8 +50,7 @@ fn last_words(log: &[String]) -> String {
 /// Why a request got no answer from the database.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The server is down or restarting, or no connection became free in time. Nothing was sent.
-    /// 503 `SERVICE_UNAVAILABLE`.
+    /// The server is down or restarting. Nothing was sent. 503 `SERVICE_UNAVAILABLE`.
     #[error("the database is not reachable: {0}")]
     Unavailable(String),
     /// The server refused the statement, or the connection broke under it. 503 `SERVICE_UNAVAILABLE` if the
@@ -58,29 +58,37 @@ pub enum DatabaseError {
     /// something better.
     #[error(transparent)]
     Query(#[from] tokio_postgres::Error),
+    /// As [`DatabaseError::Query`], of a [`Pipeline`](super::Pipeline).
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// Every connection stayed busy for as long as a request waits. Nothing was sent. 503 `SERVICE_UNAVAILABLE`.
+    #[error("no database connection became free in time")]
+    Exhausted,
 }
 
 impl DatabaseError {
     /// The five-character code of the server's answer, if it was one.
     pub fn sqlstate(&self) -> Option<&SqlState> {
         match self {
-            Self::Unavailable(_) => None,
             Self::Query(error) => error.code(),
+            Self::Unavailable(_) | Self::Pipeline(_) | Self::Exhausted => None,
         }
     }
 
     /// Whether the same request may well succeed a moment later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
-            Self::Query(error) => error.is_closed() || error.code().is_some_and(lost_server) || broken_pipe(error),
+            Self::Unavailable(_) | Self::Exhausted | Self::Pipeline(PipelineError::Broken(_)) => true,
+            Self::Pipeline(PipelineError::Server(report)) => lost_server(&report.sqlstate),
+            Self::Query(error) => {
+                error.is_closed() || error.code().is_some_and(|state| lost_server(state.code())) || broken_pipe(error)
+            }
         }
     }
 }
 
 /// Classes 08 (connection) and 53 (resources), and the 57P0x codes of a server going down or coming up.
-fn lost_server(state: &SqlState) -> bool {
-    let code = state.code();
+fn lost_server(code: &str) -> bool {
     code.starts_with("08") || code.starts_with("53") || code.starts_with("57P0")
 }
 
@@ -92,17 +100,17 @@ fn broken_pipe(error: &tokio_postgres::Error) -> bool {
 impl From<DatabaseError> for ApiError {
     fn from(error: DatabaseError) -> Self {
         match &error {
-            DatabaseError::Unavailable(_) => {
+            DatabaseError::Unavailable(_) | DatabaseError::Exhausted => {
                 Self::unavailable("The database of this box is not reachable right now. Try again shortly.")
                     .caused_by(error)
             }
-            DatabaseError::Query(_) if error.is_transient() => Self::unavailable(
+            DatabaseError::Query(_) | DatabaseError::Pipeline(_) if error.is_transient() => Self::unavailable(
                 "The database of this box went away during the request. It may have been carried out.",
             )
             .safe_to_retry(false)
             .mutation_state(MutationState::Unknown)
             .caused_by(error),
-            DatabaseError::Query(_) => Self::internal(error),
+            DatabaseError::Query(_) | DatabaseError::Pipeline(_) => Self::internal(error),
         }
     }
 }
@@ -130,7 +138,7 @@ mod tests {
             ("23505", false),
             ("42P01", false),
         ] {
-            assert_eq!(lost_server(&SqlState::from_code(code)), lost, "{code}");
+            assert_eq!(lost_server(code), lost, "{code}");
         }
     }
 

@@ -36,6 +36,7 @@ mod error;
 mod launch;
 mod leftovers;
 mod migrate;
+mod pipeline;
 mod pools;
 mod quote;
 mod settings;
@@ -58,6 +59,7 @@ use self::{bundle::Places, pools::Pools, supervisor::Supervisor};
 pub use self::{
     error::{DatabaseError, StartError},
     migrate::{MigrateError, migrate},
+    pipeline::{Canceller, Pipeline, PipelineError, Row, Rows, ServerReport},
     pools::Connection,
     quote::quote_identifier,
     settings::ClusterSettings,
@@ -194,6 +196,11 @@ impl Database {
     /// A connection from the pool, which is made on first use. Microseconds if one is idle, about 5 ms if one
     /// has to be opened; [`DatabaseError::Unavailable`] after `acquire_timeout_seconds`.
     pub async fn get(&self) -> Result<Connection, DatabaseError> {
+        self.cluster.pools.get(&self.login).await
+    }
+
+    /// As [`Database::get`], for short transactions in one round trip.
+    pub async fn pipeline(&self) -> Result<Connection<Pipeline>, DatabaseError> {
         self.cluster.pools.get(&self.login).await
     }
 

@@ -11,6 +11,7 @@
 use std::{
     collections::HashMap,
     future::poll_fn,
+    marker::PhantomData,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     sync::{
@@ -33,7 +34,7 @@ use tokio::{
 };
 use tokio_postgres::{NoTls, error::SqlState};
 
-use super::{ClusterSettings, DatabaseError, Login, ServerState};
+use super::{ClusterSettings, DatabaseError, Login, ServerState, pipeline::Pipeline};
 
 /// Pause before a second attempt when the server has not yet noticed that some of its clients are gone.
 const FULL_SERVER_PAUSE: Duration = Duration::from_millis(20);
@@ -56,17 +57,53 @@ pub(super) struct Pools {
     epoch: Instant,
 }
 
-struct LoginPool {
-    connections: Pool<LoginManager>,
+pub(super) struct LoginPool {
+    clients: Pool<LoginManager<ClientWrapper>>,
+    pipelines: Pool<LoginManager<Pipeline>>,
     /// When a connection was last asked for, in milliseconds since `Pools::epoch`.
     last_used: AtomicU64,
 }
 
+impl LoginPool {
+    fn size(&self) -> usize {
+        self.clients.status().size + self.pipelines.status().size
+    }
+
+    fn close(&self) {
+        self.clients.close();
+        self.pipelines.close();
+    }
+}
+
 /// Opens the connections of one pool.
-struct LoginManager {
+pub(super) struct LoginManager<L> {
     login: Login,
     /// The pools own us.
     pools: Weak<Pools>,
+    link: PhantomData<fn() -> L>,
+}
+
+/// Why a login did not succeed.
+pub(super) enum Refusal {
+    /// The server has no room, perhaps because it has not noticed that some of its clients are gone.
+    Full,
+    Other(DatabaseError),
+}
+
+/// A kind of connection that pools can hold.
+pub(super) trait Link: Sized + Send + 'static {
+    /// Whether the next request can use it.
+    fn is_usable(&self) -> bool;
+
+    /// Logs in. The connection keeps the permit for as long as its socket lives; a failed login returns it.
+    fn log_in(
+        socket_dir: &Path,
+        login: &Login,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Future<Output = Result<Self, (Refusal, OwnedSemaphorePermit)>> + Send;
+
+    /// The pool of this kind.
+    fn pool(of: &LoginPool) -> &Pool<LoginManager<Self>>;
 }
 
 /// A connection to the database. Derefs to deadpool's client wrapper, so `prepare_cached`, `transaction`,
@@ -74,15 +111,16 @@ struct LoginManager {
 ///
 /// Whoever writes `BEGIN` by hand instead of calling `transaction()` must [`discard`](Self::discard) the
 /// connection unless the matching `COMMIT` or `ROLLBACK` was sent, because the pool does not look.
-pub struct Connection {
+#[expect(private_bounds, reason = "the two kinds are ours")]
+pub struct Connection<L: Link = ClientWrapper> {
     // Declared, and therefore dropped, before `relief`, which looks at the pool the connection returned to.
-    held: Held,
+    held: Held<L>,
     relief: Relief,
 }
 
-enum Held {
-    Pooled(Object<LoginManager>),
-    Single(ClientWrapper),
+enum Held<L: Link> {
+    Pooled(Object<LoginManager<L>>),
+    Single(L),
 }
 
 /// On drop, gives an idle connection's permit to a waiting request.
@@ -111,13 +149,13 @@ impl Pools {
     }
 
     /// A pooled connection.
-    pub(super) async fn get(self: &Arc<Self>, login: &Login) -> Result<Connection, DatabaseError> {
+    pub(super) async fn get<L: Link>(self: &Arc<Self>, login: &Login) -> Result<Connection<L>, DatabaseError> {
         // Twice, because `forget` may close the pool between finding and using it.
         for _ in 0..2 {
             self.check_ready()?;
             let pool = self.pool(login)?;
             pool.last_used.store(self.now(), Ordering::Relaxed);
-            match pool.connections.get().await {
+            match L::pool(&pool).get().await {
                 Ok(object) => {
                     return Ok(Connection { held: Held::Pooled(object), relief: Relief(Arc::clone(self)) });
                 }
@@ -149,7 +187,7 @@ impl Pools {
             keep
         });
         for pool in forgotten {
-            pool.connections.close();
+            pool.close();
         }
     }
 
@@ -171,20 +209,21 @@ impl Pools {
 
     fn close_idle(&self, idle_timeout: Duration) {
         for pool in self.all() {
-            pool.connections.retain(|client, metrics| !client.is_closed() && metrics.last_used() < idle_timeout);
+            pool.clients.retain(|link, metrics| link.is_usable() && metrics.last_used() < idle_timeout);
+            pool.pipelines.retain(|link, metrics| link.is_usable() && metrics.last_used() < idle_timeout);
         }
         let now = self.now();
         let limit = u64::try_from(idle_timeout.as_millis()).unwrap_or(u64::MAX);
         self.pools.write().unwrap_or_else(PoisonError::into_inner).retain(|_, pool| {
             // Someone who is just about to use the pool holds a second reference to it.
-            let in_use = Arc::strong_count(pool) > 1 || pool.connections.status().size > 0;
+            let in_use = Arc::strong_count(pool) > 1 || pool.size() > 0;
             in_use || now.saturating_sub(pool.last_used.load(Ordering::Relaxed)) < limit
         });
     }
 
     pub(super) fn close_all(&self) {
         for (_, pool) in self.pools.write().unwrap_or_else(PoisonError::into_inner).drain() {
-            pool.connections.close();
+            pool.close();
         }
     }
 
@@ -216,8 +255,12 @@ impl Pools {
     }
 
     fn new_pool(self: &Arc<Self>, login: &Login) -> Result<LoginPool, DatabaseError> {
-        let manager = LoginManager { login: login.clone(), pools: Arc::downgrade(self) };
-        let connections = Pool::builder(manager)
+        let last_used = AtomicU64::new(self.now());
+        Ok(LoginPool { clients: self.new_links(login)?, pipelines: self.new_links(login)?, last_used })
+    }
+
+    fn new_links<L: Link>(self: &Arc<Self>, login: &Login) -> Result<Pool<LoginManager<L>>, DatabaseError> {
+        Pool::builder(LoginManager { login: login.clone(), pools: Arc::downgrade(self), link: PhantomData })
             .config(PoolConfig {
                 max_size: self.settings.pool_max_per_login,
                 // Creating has its own limit in `open`.
@@ -227,28 +270,26 @@ impl Pools {
             })
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| DatabaseError::Unavailable(error.to_string()))?;
-        Ok(LoginPool { connections, last_used: AtomicU64::new(self.now()) })
+            .map_err(|error| DatabaseError::Unavailable(error.to_string()))
     }
 
     /// Opens a connection within the budget.
-    async fn open(&self, login: &Login) -> Result<ClientWrapper, DatabaseError> {
+    async fn open<L: Link>(&self, login: &Login) -> Result<L, DatabaseError> {
         self.check_ready()?;
         timeout(self.settings.acquire_timeout(), async {
             let mut permit = self.permit().await?;
             loop {
-                match log_in(&self.socket_dir, login, permit).await {
-                    Err((error, returned)) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
+                match L::log_in(&self.socket_dir, login, permit).await {
+                    Ok(link) => return Ok(link),
+                    Err((Refusal::Full, returned)) => {
                         permit = returned;
                         tokio::time::sleep(FULL_SERVER_PAUSE).await;
                     }
-                    Err((error, _)) => {
-                        let error = DatabaseError::from(error);
-                        // Nothing was sent yet, so a lost server is nothing worse than an absent one.
-                        let lost = error.is_transient();
-                        return Err(if lost { DatabaseError::Unavailable(error.to_string()) } else { error });
+                    // Nothing was sent yet, so a lost server is nothing worse than an absent one.
+                    Err((Refusal::Other(error), _)) if error.is_transient() => {
+                        return Err(DatabaseError::Unavailable(error.to_string()));
                     }
-                    Ok(client) => return Ok(client),
+                    Err((Refusal::Other(error), _)) => return Err(error),
                 }
             }
         })
@@ -279,44 +320,78 @@ impl Pools {
     fn evict_one(&self) -> bool {
         // The budget bounds the number of pools that have connections.
         let mut pools = self.all();
-        pools.retain(|pool| pool.connections.status().size > 0);
+        pools.retain(|pool| pool.size() > 0);
         pools.sort_by_key(|pool| pool.last_used.load(Ordering::Relaxed));
-        pools.into_iter().any(|pool| {
-            let mut found = false;
-            // The front of the queue comes first and has been idle longest. Dead connections go as well, but
-            // hold no permit any more.
-            pool.connections.retain(|client, _| {
-                let close = client.is_closed() || !found;
-                found |= !client.is_closed();
-                !close
-            });
-            found
-        })
+        pools.into_iter().any(|pool| evict_from(&pool.clients) || evict_from(&pool.pipelines))
     }
 }
 
-fn exhausted() -> DatabaseError {
-    DatabaseError::Unavailable("no connection became free in time".into())
+/// Closes the longest idle connection of one pool, if there is one. It is at the front of the queue. Dead ones go as
+/// well, but hold no permit any more.
+fn evict_from<L: Link>(pool: &Pool<LoginManager<L>>) -> bool {
+    let mut found = false;
+    pool.retain(|link, _| {
+        let close = !link.is_usable() || !found;
+        found |= link.is_usable();
+        !close
+    });
+    found
 }
 
-/// Logs in and lets a task drive the connection. The permit lives in that task, so it is free exactly when
-/// the socket is closed; a failed login returns it.
-async fn log_in(
-    socket_dir: &Path,
-    login: &Login,
-    permit: OwnedSemaphorePermit,
-) -> Result<ClientWrapper, (tokio_postgres::Error, OwnedSemaphorePermit)> {
-    let (client, mut connection) = match configuration(socket_dir, login).connect(NoTls).await {
-        Ok(halves) => halves,
-        Err(error) => return Err((error, permit)),
-    };
-    let driver = tokio::spawn(async move {
-        // Notices are for whoever wrote the statement, and may quote data: they do not go to our log.
-        // A broken connection is reported to the requests that wait on it.
-        while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {}
-        drop(permit);
-    });
-    Ok(ClientWrapper::new(client, driver))
+fn exhausted() -> DatabaseError {
+    DatabaseError::Exhausted
+}
+
+impl Link for ClientWrapper {
+    fn is_usable(&self) -> bool {
+        !self.is_closed()
+    }
+
+    /// Lets a task drive the connection. The permit lives in that task, so it is free exactly when the socket is
+    /// closed.
+    async fn log_in(
+        socket_dir: &Path,
+        login: &Login,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Self, (Refusal, OwnedSemaphorePermit)> {
+        let (client, mut connection) = match configuration(socket_dir, login).connect(NoTls).await {
+            Ok(halves) => halves,
+            Err(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => return Err((Refusal::Full, permit)),
+            Err(error) => return Err((Refusal::Other(error.into()), permit)),
+        };
+        let driver = tokio::spawn(async move {
+            // Notices are for whoever wrote the statement, and may quote data: they do not go to our log.
+            // A broken connection is reported to the requests that wait on it.
+            while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {}
+            drop(permit);
+        });
+        Ok(Self::new(client, driver))
+    }
+
+    fn pool(of: &LoginPool) -> &Pool<LoginManager<Self>> {
+        &of.clients
+    }
+}
+
+impl Link for Pipeline {
+    fn is_usable(&self) -> bool {
+        Self::is_usable(self)
+    }
+
+    async fn log_in(
+        socket_dir: &Path,
+        login: &Login,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Self, (Refusal, OwnedSemaphorePermit)> {
+        Self::open(socket_dir, login, permit).await.map_err(|(error, permit)| {
+            let is_full = error.report().is_some_and(|report| report.sqlstate == SqlState::TOO_MANY_CONNECTIONS.code());
+            (if is_full { Refusal::Full } else { Refusal::Other(error.into()) }, permit)
+        })
+    }
+
+    fn pool(of: &LoginPool) -> &Pool<LoginManager<Self>> {
+        &of.pipelines
+    }
 }
 
 /// The requests that wait for the budget. A closed connection frees its permit a little later, so what has
@@ -366,19 +441,19 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Manager for LoginManager {
-    type Type = ClientWrapper;
+impl<L: Link> Manager for LoginManager<L> {
+    type Type = L;
     type Error = DatabaseError;
 
-    async fn create(&self) -> Result<ClientWrapper, DatabaseError> {
+    async fn create(&self) -> Result<L, DatabaseError> {
         match self.pools.upgrade() {
             Some(pools) => pools.open(&self.login).await,
             None => Err(DatabaseError::Unavailable("the server is stopped".into())),
         }
     }
 
-    async fn recycle(&self, client: &mut ClientWrapper, _: &Metrics) -> RecycleResult<DatabaseError> {
-        if client.is_closed() { Err(RecycleError::message("closed")) } else { Ok(()) }
+    async fn recycle(&self, link: &mut L, _: &Metrics) -> RecycleResult<DatabaseError> {
+        if link.is_usable() { Ok(()) } else { Err(RecycleError::message("closed, or left in the middle of its work")) }
     }
 }
 
@@ -388,7 +463,8 @@ impl Drop for Relief {
     }
 }
 
-impl Connection {
+#[expect(private_bounds, reason = "the two kinds are ours")]
+impl<L: Link> Connection<L> {
     /// Closes the connection instead of returning it to its pool.
     pub fn discard(self) {
         let Self { held, relief } = self;
@@ -400,10 +476,10 @@ impl Connection {
     }
 }
 
-impl Deref for Connection {
-    type Target = ClientWrapper;
+impl<L: Link> Deref for Connection<L> {
+    type Target = L;
 
-    fn deref(&self) -> &ClientWrapper {
+    fn deref(&self) -> &L {
         match &self.held {
             Held::Pooled(object) => object,
             Held::Single(client) => client,
@@ -411,8 +487,8 @@ impl Deref for Connection {
     }
 }
 
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut ClientWrapper {
+impl<L: Link> DerefMut for Connection<L> {
+    fn deref_mut(&mut self) -> &mut L {
         match &mut self.held {
             Held::Pooled(object) => object,
             Held::Single(client) => client,

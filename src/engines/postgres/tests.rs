@@ -363,7 +363,7 @@ fn the_budget_holds_over_all_logins_and_idle_connections_make_room() {
         let (_b, _c) = (b.get().await.unwrap(), c.get().await.unwrap());
         // All three are at work.
         let refused = a.get().await;
-        assert!(matches!(refused, Err(DatabaseError::Unavailable(_))));
+        assert!(matches!(refused, Err(DatabaseError::Exhausted)));
         // A connection that is returned goes to whoever waits, even for another login.
         let waiting = tokio::spawn(async move { a.get().await.map(drop) });
         tokio::time::sleep(Duration::from_millis(100)).await;

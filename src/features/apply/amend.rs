@@ -91,7 +91,7 @@ impl Apply {
         release_store::stage(&tx, &new, now).await?;
         let holder = Holder { kind: "release", id: release.to_string() };
         self.content.hold(&tx, &project.id, &holder, &super::execute::needed(&state)).await?;
-        let generation = release_store::activate(&tx, &project.id, pointer.as_ref(), &release, now)
+        let generation = release_store::activate(&tx, &project.id, pointer.as_ref(), &release, &state, now)
             .await
             .map_err(error::of_control)?;
         self.hosts.bind(&tx, &project.id, &state.subdomains).await?;

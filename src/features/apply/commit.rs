@@ -172,6 +172,13 @@ impl Apply {
         if self.projects.live(&project.id).is_none_or(|project| project.archived) {
             return Err(error::plan_not_found());
         }
+        // The pointer first, because everything below is read for it.
+        let pointer = self.live.pointer(&project.id);
+        let is_stale = pointer.as_ref().map(|pointer| &pointer.release) != plan.base.as_ref();
+        if plan.is_noop && !is_stale {
+            return Ok(Prepared::NoChange);
+        }
+
         let limits = self.box_limits();
         let (document, parsing) = (plan.spec.clone(), limits.clone());
         let spec = tokio::task::spawn_blocking(move || {
@@ -180,13 +187,6 @@ impl Apply {
             Ok::<_, ApiError>((Arc::new(spec), references))
         });
         let (spec, references) = spec.await.map_err(ApiError::internal)??;
-
-        // The pointer first, because everything below is read for it.
-        let pointer = self.live.pointer(&project.id);
-        let is_stale = pointer.as_ref().map(|pointer| &pointer.release) != plan.base.as_ref();
-        if plan.is_noop && !is_stale {
-            return Ok(Prepared::NoChange);
-        }
 
         let registry =
             if spec.database.migrations.is_empty() { BTreeMap::new() } else { self.registry(project).await? };

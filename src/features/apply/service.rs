@@ -15,6 +15,7 @@ use super::{
     faults::Faults,
     live::Live,
     settings::{ApplySettings, TestingSettings},
+    store::releases,
 };
 use crate::{
     common::{ApiError, ApiResult, Clock, DeploymentId, ProjectId, ReleaseId},
@@ -138,11 +139,14 @@ impl Apply {
         let tier = organisation.and_then(|organisation| organisation.tier()).unwrap_or(Tier::Prototype);
         let functions = self.tiers.function_limits(tier);
         let whole = |value: i64| u32::try_from(value.max(0)).unwrap_or(u32::MAX);
+        let connection = self.control.get().await?;
+        let elsewhere = releases::scheduled_elsewhere(&**connection, project.organisation, &project.id).await?;
         let limits = SpecLimits::default();
         Ok(SpecLimits {
             max_timeout_seconds: limits.max_timeout_seconds.min(whole(functions.timeout_seconds)),
             max_memory_mb: limits.max_memory_mb.min(whole(functions.memory_mb)),
             max_scheduled_functions: usize::try_from(functions.scheduled_functions.max(0)).unwrap_or(usize::MAX),
+            scheduled_elsewhere: usize::try_from(elsewhere.max(0)).unwrap_or(usize::MAX),
             min_cron_interval_minutes: whole(functions.min_cron_interval_minutes),
             ..self.box_limits()
         })

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// How long a statement of an apply may take, and how long it may wait for a lock.
-const STATEMENT_TIMEOUT: &str = "60s";
+const STATEMENT_TIMEOUT: &str = "300s";
 const LOCK_TIMEOUT: &str = "5s";
 
 /// Why a snapshot could not be read.

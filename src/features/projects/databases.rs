@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 use super::settings::ProjectSettings;
 use crate::{
     common::{Slot, ids, sealing::sha256_hex},
-    engines::postgres::{Cluster, Connection, DatabaseError, Login, quote_identifier},
+    engines::postgres::{Cluster, Connection, DatabaseError, Login, Pipeline, quote_identifier},
 };
 
 /// Superuser of the cluster. Never runs user text.
@@ -81,6 +81,10 @@ impl Databases {
 
     pub async fn session(&self, database: String, role: String) -> Result<Connection, DatabaseError> {
         self.cluster.database(Login { database, role }).get().await
+    }
+
+    pub async fn pipeline(&self, database: String, role: String) -> Result<Connection<Pipeline>, DatabaseError> {
+        self.cluster.database(Login { database, role }).pipeline().await
     }
 
     async fn maintenance(&self) -> Result<Connection, DatabaseError> {

@@ -24,7 +24,7 @@ use crate::{
         rate::{Rate, RateLimiter},
         sealing::MasterKey,
     },
-    engines::postgres::{Cluster, Connection, Database, DatabaseError},
+    engines::postgres::{Cluster, Connection, Database, DatabaseError, Pipeline},
     features::{
         hosts::Hosts,
         identity::{Identity, KeyRole, ProjectKey},
@@ -317,8 +317,9 @@ impl Projects {
 
     /// A pooled session of the data API: logged in as the project's own REST role, which has no right but to take
     /// one of the four API roles.
-    pub async fn rest_session(&self, project: &Project) -> Result<Connection, DatabaseError> {
-        self.session(project, project.rest_role()).await
+    pub async fn rest_session(&self, project: &Project) -> Result<Connection<Pipeline>, DatabaseError> {
+        self.ensure_current(project).await?;
+        self.databases.pipeline(project.database(), project.rest_role()).await
     }
 
     async fn session(&self, project: &Project, role: String) -> Result<Connection, DatabaseError> {

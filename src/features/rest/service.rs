@@ -16,7 +16,6 @@ use tokio::{
     sync::OnceCell,
     time::{sleep, timeout},
 };
-use tokio_postgres::NoTls;
 use url::Url;
 
 use super::{
@@ -35,7 +34,7 @@ use super::{
 };
 use crate::{
     common::{ApiError, ApiResult, Clock},
-    engines::postgres::{Connection, DatabaseError},
+    engines::postgres::{Canceller, Connection, DatabaseError, Pipeline},
     features::{
         identity::{Identity, KeyRole, ProjectKey},
         projects::{Project, Projects},
@@ -51,6 +50,10 @@ const CANCEL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Codes of names that were not found: a newer catalog may know them.
 const NAME_NOT_FOUND: [&str; 4] = ["PGRST200", "PGRST202", "PGRST204", "PGRST205"];
+
+/// The catalog is not read again for an unknown name when it was read so shortly before: whoever guesses names must
+/// not keep the database busy.
+const MISSES_APART: Duration = Duration::from_millis(250);
 
 /// `rest.*`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -242,7 +245,10 @@ impl Rest {
         let snapshot = self.snapshot(project, None).await?;
         match exchange.plan(&snapshot.cache) {
             Ok(plan) => Ok((snapshot, plan)),
-            Err(error) if NAME_NOT_FOUND.contains(&error.code.as_ref()) && snapshot.read_at < started => {
+            Err(error)
+                if NAME_NOT_FOUND.contains(&error.code.as_ref())
+                    && started.saturating_duration_since(snapshot.read_at) >= MISSES_APART =>
+            {
                 let snapshot = self.snapshot(project, Some(started)).await?;
                 let plan = exchange.plan(&snapshot.cache)?;
                 Ok((snapshot, plan))
@@ -254,8 +260,8 @@ impl Rest {
     async fn snapshot(&self, project: &Project, not_before: Option<Instant>) -> Result<Arc<Snapshot>, RestError> {
         let wanted = Freshness { version: self.projects.schema_version(project), not_before };
         let load = || async {
-            let connection = self.connect(project).await?;
-            match read_catalog(&connection).await {
+            let mut connection = self.connect(project).await?;
+            match read_catalog(&mut connection).await {
                 Ok(catalog) => Ok(build::build(catalog)),
                 Err(error) => {
                     // Perhaps in the middle of its transaction.
@@ -278,20 +284,23 @@ impl Rest {
             Plan::Describe(methods) => Ok(response::allow(methods)),
             Plan::Root(format) => {
                 let location = self.location(exchange);
-                let connection = self.connect(project).await?;
-                let work = exchange.root_document(&connection, &snapshot.cache, &location, &format.content_type);
-                let result = self.within_deadline(&connection, work).await;
+                let mut connection = self.connect(project).await?;
+                let canceller = connection.canceller();
+                let work = exchange.root_document(&mut connection, &snapshot.cache, &location, &format.content_type);
+                let result = self.within_deadline(project, &canceller, work).await;
                 finish(connection, result)
             }
             Plan::Statement(plan) => {
-                let connection = self.connect(project).await?;
-                let result = self.within_deadline(&connection, exchange.execute(&connection, plan)).await;
+                let mut connection = self.connect(project).await?;
+                let canceller = connection.canceller();
+                let work = exchange.execute(&mut connection, plan);
+                let result = self.within_deadline(project, &canceller, work).await;
                 finish(connection, result)
             }
         }
     }
 
-    async fn connect(&self, project: &Project) -> Result<Connection, RestError> {
+    async fn connect(&self, project: &Project) -> Result<Connection<Pipeline>, RestError> {
         self.projects.rest_session(project).await.map_err(|error| match error {
             DatabaseError::Unavailable(_) => NativeError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -299,14 +308,21 @@ impl Rest {
                 "Database connection error. Retrying the connection.",
             )
             .into(),
-            error @ DatabaseError::Query(_) => RestError::Gateway(ApiError::from(error)),
+            DatabaseError::Exhausted => NativeError::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "PGRST003",
+                "Timed out acquiring connection from connection pool.",
+            )
+            .into(),
+            error @ (DatabaseError::Query(_) | DatabaseError::Pipeline(_)) => RestError::Gateway(ApiError::from(error)),
         })
     }
 
     /// None when the connection did not come back from its statement even after it was cancelled.
     async fn within_deadline<T>(
         &self,
-        connection: &Connection,
+        project: &Project,
+        canceller: &Canceller,
         work: impl Future<Output = Result<T, RestError>>,
     ) -> Option<Result<T, RestError>> {
         let mut work = std::pin::pin!(work);
@@ -314,26 +330,41 @@ impl Rest {
         if let Ok(result) = timeout(deadline, &mut work).await {
             return Some(result);
         }
-        let token = connection.cancel_token();
         let cancelling = async {
             loop {
                 // One that does not get through is followed by the next.
-                let _ = timeout(CANCEL_INTERVAL, token.cancel_query(NoTls)).await;
+                let _ = timeout(CANCEL_INTERVAL, canceller.cancel()).await;
                 sleep(CANCEL_INTERVAL).await;
             }
         };
         tokio::select! {
             result = &mut work => Some(result),
             () = cancelling => None,
-            () = sleep(GRACE) => None,
+            () = sleep(GRACE) => {
+                self.terminate(project, canceller).await;
+                None
+            }
+        }
+    }
+
+    /// Ends a backend that does not listen to cancellation (02 §3.3): closing its connection would not, while it works.
+    async fn terminate(&self, project: &Project, canceller: &Canceller) {
+        let ended = async {
+            let platform = self.projects.platform_session(project).await?;
+            Ok::<_, DatabaseError>(store::terminate(&platform, canceller.pid()).await?)
+        };
+        match timeout(GRACE, ended).await {
+            Ok(Ok(())) => tracing::warn!(project = %project.id, "a statement that ignored its cancellation was ended"),
+            Ok(Err(error)) => tracing::error!(%error, project = %project.id, "a runaway statement cannot be ended"),
+            Err(_) => tracing::error!(project = %project.id, "a runaway statement cannot be ended in time"),
         }
     }
 
     async fn known_timezones(&self, project: &Project) -> Result<&HashSet<String>, RestError> {
         self.timezones
             .get_or_try_init(|| async {
-                let connection = self.connect(project).await?;
-                let names = store::timezones(&connection).await.map_err(|error| not_loadable(&error.into()))?;
+                let mut connection = self.connect(project).await?;
+                let names = store::timezones(&mut connection).await.map_err(|error| not_loadable(&error.into()))?;
                 Ok(names.into_iter().collect())
             })
             .await
@@ -357,7 +388,7 @@ impl Rest {
 }
 
 /// Returns the connection to its pool, or closes it when nobody knows what it is doing.
-fn finish<T>(connection: Connection, result: Option<Result<T, RestError>>) -> Result<T, RestError> {
+fn finish<T>(connection: Connection<Pipeline>, result: Option<Result<T, RestError>>) -> Result<T, RestError> {
     result.unwrap_or_else(|| {
         connection.discard();
         Err(NativeError::new(

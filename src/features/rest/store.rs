@@ -1,21 +1,15 @@
 //! The only room that touches a connection: runs a rendered statement in the request's transaction.
 //!
-//! Order (contract 02 §7.13): BEGIN and settings, main statement, checks, COMMIT. When nothing has to be
-//! checked before COMMIT, everything goes out in one write and costs one round trip; the first use of a
-//! statement on a connection adds one to prepare it, inside the transaction, so that names resolve under the
-//! request's role and search path.
+//! Order (contract 02 §7.13): settings, main statement, checks, COMMIT. When nothing has to be checked before
+//! COMMIT, everything goes out in one write and is one implicit transaction; otherwise a transaction is begun and
+//! ended explicitly. A statement is prepared behind the settings, so that names resolve under the request's role and
+//! search path.
 //!
-//! A transaction is begun by hand, so whoever calls [`run`] must let it end: it is not cancel-safe.
+//! Not cancel-safe: whoever stops [`run`] leaves a connection that its pool will close.
 
 use bytes::Bytes;
-use deadpool_postgres::ClientWrapper;
-use futures_util::future::{Either, join, join3, ready};
 use serde_json::Value;
-use tokio_postgres::{
-    Client, Error, Row, Statement,
-    error::SqlState,
-    types::{FromSql, ToSql, Type},
-};
+use tokio_postgres::types::{FromSql, Type};
 
 use super::{
     error::NativeError,
@@ -23,20 +17,10 @@ use super::{
     response::{Outcome, openapi::Privileges},
     token::Caller,
 };
-
-/// Statements one connection keeps prepared. Each request shape is one; beyond this the connection starts anew.
-const PREPARED_STATEMENTS: usize = 100;
-
-/// Prepares on this connection, or finds what is prepared there.
-async fn prepare(client: &ClientWrapper, sql: &str) -> Result<Statement, Error> {
-    if client.statement_cache.size() >= PREPARED_STATEMENTS {
-        client.statement_cache.clear();
-    }
-    client.prepare_cached(sql).await
-}
+use crate::engines::postgres::{Pipeline, PipelineError, Rows};
 
 /// The settings a request's transaction has (02 §3.3).
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct TransactionSettings<'a> {
     pub caller: &'a Caller,
     pub read_only: bool,
@@ -47,206 +31,296 @@ pub struct TransactionSettings<'a> {
     pub headers: &'a str,
     pub cookies: &'a str,
     pub timezone: Option<&'a str>,
-    pub statement_timeout_ms: u128,
+    /// Milliseconds.
+    pub statement_timeout: &'a str,
 }
 
-/// Sent with the simple protocol, which takes several statements and no parameters: values are escaped here,
-/// and only here.
-pub fn begin(settings: &TransactionSettings) -> String {
+/// Everything as parameters of one prepared statement, which costs a third of what parsing them anew does. Setting
+/// never yields NULL, so every one is made and no row comes back. They are made in order: the role first, so that
+/// nothing after it runs with the login's rights.
+macro_rules! settings {
+    ($more:literal) => {
+        concat!(
+            "select where set_config('role',$1,true) is null",
+            " or set_config('transaction_read_only',$2,true) is null",
+            " or set_config('search_path','public, extensions, auth',true) is null",
+            " or set_config('request.jwt.claims',$3,true) is null",
+            " or set_config('request.method',$4,true) is null",
+            " or set_config('request.path',$5,true) is null",
+            " or set_config('request.headers',$6,true) is null",
+            " or set_config('request.cookies',$7,true) is null",
+            " or set_config('run402.user_id',$8,true) is null",
+            " or set_config('run402.project_id',$9,true) is null",
+            " or set_config('run402.session_id',$10,true) is null",
+            " or set_config('run402.authz_version',$11,true) is null",
+            " or set_config('statement_timeout',$12,true) is null",
+            $more
+        )
+    };
+}
+const SETTINGS: &str = settings!("");
+const SETTINGS_WITH_TIMEZONE: &str = settings!(" or set_config('timezone',$13,true) is null");
+
+fn add_settings(pipeline: &mut Pipeline, settings: &TransactionSettings) {
     let caller = settings.caller;
-    let mut sql = String::with_capacity(640 + settings.headers.len() + caller.claims.len());
-    sql.push_str(if settings.read_only {
-        "begin read only; set local role "
-    } else {
-        "begin read write; set local role "
-    });
-    sql.push_str(caller.role.name());
-    sql.push_str("; select set_config('search_path','public, extensions, auth',true)");
-    let timeout = settings.statement_timeout_ms.to_string();
     let values = [
-        ("request.jwt.claims", caller.claims.as_str()),
-        ("request.method", settings.method),
-        ("request.path", settings.path),
-        ("request.headers", settings.headers),
-        ("request.cookies", settings.cookies),
-        ("run402.user_id", &caller.user_id),
-        ("run402.project_id", caller.project.as_str()),
-        ("run402.session_id", &caller.session_id),
-        ("run402.authz_version", &caller.authz_version),
-        ("statement_timeout", &timeout),
+        caller.role.name(),
+        if settings.read_only { "on" } else { "off" },
+        caller.claims.as_str(),
+        settings.method,
+        settings.path,
+        settings.headers,
+        settings.cookies,
+        &caller.user_id,
+        caller.project.as_str(),
+        &caller.session_id,
+        &caller.authz_version,
+        settings.statement_timeout,
+        settings.timezone.unwrap_or(""),
     ];
-    for (name, value) in values.into_iter().chain(settings.timezone.map(|zone| ("timezone", zone))) {
-        sql.push_str(",set_config('");
-        sql.push_str(name);
-        sql.push_str("',");
-        literal(&mut sql, value);
-        sql.push_str(",true)");
+    // What follows a NUL in a text is cut; the protocol would take it and Postgres refuse it.
+    let values = values.map(|value| Some(value.split('\0').next().unwrap_or("")));
+    match settings.timezone {
+        Some(_) => pipeline.add(SETTINGS_WITH_TIMEZONE, values.into_iter()),
+        None => pipeline.add(SETTINGS, values[..12].iter().copied()),
     }
-    sql
 }
 
-/// An `E''` literal means the same under every setting, even one that a tenant's function left behind.
-fn literal(sql: &mut String, value: &str) {
-    sql.push_str("E'");
-    for c in value.chars() {
-        match c {
-            '\'' => sql.push_str("''"),
-            '\\' => sql.push_str("\\\\"),
-            '\0' => {}
-            c => sql.push(c),
-        }
-    }
-    sql.push('\'');
+fn add(pipeline: &mut Pipeline, text: &str, operands: &[Operand]) {
+    pipeline.add(text, operands.iter().map(|operand| Some(operand.as_str())));
+}
+
+fn add_plain(pipeline: &mut Pipeline, text: &str) {
+    add(pipeline, text, &[]);
 }
 
 /// One main statement and how its transaction ends.
 pub struct Job<'a> {
-    pub begin: &'a str,
+    pub settings: TransactionSettings<'a>,
     pub query: &'a MainQuery,
-    /// Role of the request. Plans over row level security are made for one role; keeping the roles' statements
-    /// apart keeps Postgres from planning again whenever the role of a connection changes.
-    pub role: &'static str,
     /// Nothing is looked at before the end of the transaction.
     pub ends_at_once: bool,
     pub rolls_back: bool,
+    /// Functions of the project may run, and leave something in the session.
+    pub leaves_traces: bool,
     pub check: &'a (dyn Fn(&Outcome) -> Result<(), NativeError> + Sync),
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error(transparent)]
-    Postgres(#[from] Error),
+    Database(#[from] PipelineError),
     /// The result was not acceptable; the transaction was rolled back.
     #[error(transparent)]
     Refused(#[from] NativeError),
 }
 
-/// Runs the job, once more if a schema change invalidated its prepared statement.
-pub async fn run(client: &ClientWrapper, job: &Job<'_>) -> Result<Outcome, Failure> {
-    let first = attempt(client, job).await;
+/// Runs the job, once more if a schema change or user code invalidated a prepared statement.
+pub async fn run(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Failure> {
+    let first = attempt(pipeline, job).await;
     match &first {
-        Err(Failure::Postgres(error)) if is_stale_plan(error) => {
-            client.statement_cache.clear();
-            attempt(client, job).await
+        Err(Failure::Database(error)) if is_stale(error) => {
+            pipeline.forget_statements();
+            attempt(pipeline, job).await
         }
         _ => first,
     }
 }
 
 /// Nothing was written: the transaction failed with the statement.
-fn is_stale_plan(error: &Error) -> bool {
-    error.as_db_error().is_some_and(|error| {
-        *error.code() == SqlState::FEATURE_NOT_SUPPORTED && error.message() == "cached plan must not change result type"
+fn is_stale(error: &PipelineError) -> bool {
+    error.report().is_some_and(|report| match report.sqlstate.as_str() {
+        "0A000" => report.message == "cached plan must not change result type",
+        // A function of the project ran DEALLOCATE.
+        "26000" => true,
+        _ => false,
     })
 }
 
-async fn attempt(client: &ClientWrapper, job: &Job<'_>) -> Result<Outcome, Failure> {
-    // `join` polls in order: BEGIN is on its way before anything else is sent.
-    let (begun, outcome) = join(client.batch_execute(job.begin), main(client, job)).await;
-    if let Err(error) = begun {
-        client.batch_execute("rollback").await?;
-        return Err(error.into());
+/// Takes a session back to how it was after login: settings, advisory locks, temporary tables, cursors, channels,
+/// sequences. What `DISCARD ALL` does but for prepared statements, which are ours. The role is set by each request.
+const RESET: [&str; 6] = [
+    "reset all",
+    "select from pg_catalog.pg_advisory_unlock_all()",
+    "discard temp",
+    "close all",
+    "unlisten *",
+    "discard sequences",
+];
+
+/// In the same write as the end of the transaction: it costs no round trip.
+fn add_reset(pipeline: &mut Pipeline, job: &Job) {
+    if job.leaves_traces {
+        for statement in RESET {
+            add_plain(pipeline, statement);
+        }
+        pipeline.sync();
     }
-    outcome
 }
 
-async fn main(client: &ClientWrapper, job: &Job<'_>) -> Result<Outcome, Failure> {
-    let prepared = prepare(client, &tagged(job.role, &job.query.sql.text)).await;
-    let prepared = match (prepared, job.query.planned_count.as_ref()) {
-        (Ok(main), None) => Ok((main, None)),
-        (Ok(main), Some(count)) => {
-            prepare(client, &tagged(job.role, &count.sql.text)).await.map(|explain| (main, Some((explain, count))))
-        }
-        (Err(error), _) => Err(error),
-    };
-    let (statement, planned) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            client.batch_execute("rollback").await?;
-            return Err(error.into());
-        }
-    };
-    let operands = references(&job.query.sql.operands);
-    let rows = client.query(&statement, &operands);
-    // Of a bounded count only the result tells whether the planner has to be asked.
-    let count_at_once = planned.as_ref().filter(|(_, count)| count.above.is_none());
-    let counted = match count_at_once {
-        Some((explain, count)) => Either::Left(estimate(client, explain, count)),
-        None => Either::Right(ready(Ok(None))),
-    };
-    let end = if job.rolls_back { "rollback" } else { "commit" };
-    if job.ends_at_once {
-        let (rows, counted, ended) = join3(rows, counted, client.batch_execute(end)).await;
-        let mut outcome = decode(&rows?, job.query)?;
-        outcome.total = counted?.or(outcome.total);
-        ended?;
-        (job.check)(&outcome)?;
-        return Ok(outcome);
+/// A session that cannot be reset is not used again.
+async fn reset(pipeline: &mut Pipeline, job: &Job<'_>) {
+    if !job.leaves_traces || pipeline.is_broken() {
+        return;
     }
+    let done = async {
+        for _ in RESET {
+            pipeline.rows().await?;
+        }
+        Ok(())
+    }
+    .await;
+    if let Err(error) = in_step(pipeline, done).await {
+        tracing::debug!(%error, "a session of the data API cannot be reset and is closed");
+        pipeline.retire();
+    }
+}
+
+async fn attempt(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Failure> {
+    if job.ends_at_once && !job.rolls_back { at_once(pipeline, job).await } else { judged(pipeline, job).await }
+}
+
+/// The main statement, and the planner's count where it is wanted in any case.
+struct Texts {
+    main: String,
+    count: Option<String>,
+}
+
+impl Texts {
+    /// Plans over row level security are made for one role; keeping the roles' statements apart keeps Postgres from
+    /// planning again whenever the role of a connection changes.
+    fn of(job: &Job) -> Self {
+        let role = job.settings.caller.role.name();
+        let tagged = |sql: &str| format!("/* {role} */ {sql}");
+        Self {
+            main: tagged(&job.query.sql.text),
+            count: job.query.planned_count.as_ref().map(|count| tagged(&count.sql.text)),
+        }
+    }
+
+    fn add(&self, pipeline: &mut Pipeline, query: &MainQuery) {
+        add(pipeline, &self.main, &query.sql.operands);
+        // Of a bounded count only the result tells whether the planner has to be asked.
+        if let Some(count) = query.planned_count.as_ref().filter(|count| count.above.is_none()) {
+            self.add_count(pipeline, count);
+        }
+    }
+
+    fn add_count(&self, pipeline: &mut Pipeline, count: &PlannedCount) {
+        add(pipeline, self.count.as_deref().unwrap_or_default(), &count.sql.operands);
+    }
+
+    async fn outcome(&self, pipeline: &mut Pipeline, query: &MainQuery) -> Result<Outcome, PipelineError> {
+        let mut outcome = decode(&pipeline.rows().await?, query);
+        if query.planned_count.as_ref().is_some_and(|count| count.above.is_none()) {
+            outcome.total = estimate(&pipeline.rows().await?).or(outcome.total);
+        }
+        Ok(outcome)
+    }
+}
+
+/// One write, one implicit transaction.
+async fn at_once(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Failure> {
+    let texts = Texts::of(job);
+    add_settings(pipeline, &job.settings);
+    texts.add(pipeline, job.query);
+    pipeline.sync();
+    add_reset(pipeline, job);
+    pipeline.send().await?;
+    let outcome = async {
+        pipeline.rows().await?;
+        texts.outcome(pipeline, job.query).await
+    }
+    .await;
+    let outcome = in_step(pipeline, outcome).await;
+    reset(pipeline, job).await;
+    let outcome = outcome?;
+    (job.check)(&outcome)?;
+    Ok(outcome)
+}
+
+/// With a look at the result before the end of the transaction.
+async fn judged(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Failure> {
+    let texts = Texts::of(job);
+    add_plain(pipeline, "begin");
+    add_settings(pipeline, &job.settings);
+    texts.add(pipeline, job.query);
+    pipeline.sync();
+    pipeline.send().await?;
+    let outcome = async {
+        pipeline.rows().await?;
+        pipeline.rows().await?;
+        texts.outcome(pipeline, job.query).await
+    }
+    .await;
+    let outcome = in_step(pipeline, outcome).await;
     let judged = async {
-        let (rows, counted) = join(rows, counted).await;
-        let mut outcome = decode(&rows?, job.query)?;
-        outcome.total = counted?.or(outcome.total);
-        if let Some((explain, count)) = &planned
+        let mut outcome = outcome?;
+        if let Some(count) = &job.query.planned_count
             && let (Some(above), Some(total)) = (count.above, outcome.total)
             && total > above
         {
-            outcome.total = estimate(client, explain, count).await?.map(|planned| planned.max(total));
+            texts.add_count(pipeline, count);
+            pipeline.sync();
+            pipeline.send().await?;
+            let rows = pipeline.rows().await;
+            let planned = estimate(&in_step(pipeline, rows).await?);
+            outcome.total = planned.map(|planned| planned.max(total));
         }
         (job.check)(&outcome)?;
         Ok(outcome)
     }
     .await;
-    client.batch_execute(if judged.is_ok() { end } else { "rollback" }).await?;
+    if let Err(Failure::Database(PipelineError::Broken(_))) = &judged {
+        return judged;
+    }
+    add_plain(pipeline, if judged.is_ok() && !job.rolls_back { "commit" } else { "rollback" });
+    pipeline.sync();
+    add_reset(pipeline, job);
+    pipeline.send().await?;
+    let ended = pipeline.rows().await;
+    let ended = in_step(pipeline, ended).await;
+    reset(pipeline, job).await;
+    ended?;
     judged
 }
 
-fn tagged(role: &str, sql: &str) -> String {
-    format!("/* {role} */ {sql}")
-}
-
-fn references(operands: &[Operand]) -> Vec<&(dyn ToSql + Sync)> {
-    operands.iter().map(|operand| operand as &(dyn ToSql + Sync)).collect()
+/// Listens to the answer of the sync, also after a statement that failed; not after a broken connection.
+async fn in_step<T>(pipeline: &mut Pipeline, result: Result<T, PipelineError>) -> Result<T, PipelineError> {
+    if let Err(PipelineError::Broken(_)) = &result {
+        return result;
+    }
+    let ended = pipeline.ready().await;
+    let value = result?;
+    ended?;
+    Ok(value)
 }
 
 /// The planner's idea of how many rows there are.
-async fn estimate(client: &Client, explain: &Statement, count: &PlannedCount) -> Result<Option<i64>, Error> {
-    let row = client.query_one(explain, &references(&count.sql.operands)).await?;
-    let plan: Value = row.try_get(0)?;
-    Ok(plan.pointer("/0/Plan/Plan Rows").and_then(Value::as_f64).map(|rows| rows as i64))
+fn estimate(rows: &Rows) -> Option<i64> {
+    let plan: Value = serde_json::from_slice(rows.rows.first()?.get(0)?).ok()?;
+    plan.pointer("/0/Plan/Plan Rows").and_then(Value::as_f64).map(|rows| rows as i64)
 }
 
-/// The bytes of a value whatever its type: text, bytea, json and xml are their own bytes.
-struct Raw<'a>(&'a [u8]);
-
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        // jsonb begins with the version of its format.
-        Ok(Self(if *ty == Type::JSONB { raw.get(1..).unwrap_or(raw) } else { raw }))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
-
-fn decode(rows: &[Row], query: &MainQuery) -> Result<Outcome, Error> {
+fn decode(answer: &Rows, query: &MainQuery) -> Outcome {
     if query.is_explain {
-        let lines = rows.iter().map(|row| Ok(row.try_get::<_, Raw>(0)?.0)).collect::<Result<Vec<_>, Error>>()?;
-        return Ok(Outcome { body: Some(Bytes::from(lines.join(&b'\n'))), rows: 1, ..Outcome::default() });
+        let lines: Vec<&[u8]> = answer.rows.iter().filter_map(|row| row.get(0)).collect();
+        return Outcome { body: Some(Bytes::from(lines.join(&b'\n'))), rows: 1, ..Outcome::default() };
     }
-    let Some(row) = rows.first() else { return Ok(Outcome::default()) };
-    let body: Option<Raw> = row.try_get(columns::BODY)?;
-    let inserted: Option<&str> = if query.has_inserted { row.try_get(columns::INSERTED)? } else { None };
-    Ok(Outcome {
-        body: body.map(|raw| Bytes::copy_from_slice(raw.0)),
-        rows: row.try_get(columns::ROWS)?,
-        total: row.try_get(columns::TOTAL)?,
-        headers: row.try_get(columns::HEADERS)?,
-        status: row.try_get(columns::STATUS)?,
-        location: if query.has_location { row.try_get(columns::LOCATION)? } else { None },
-        inserted: inserted.and_then(|text| text.parse().ok()),
-    })
+    let Some(row) = answer.rows.first() else { return Outcome::default() };
+    let text = |column: usize| row.text(column).map(str::to_owned);
+    let is_jsonb = answer.types.get(columns::BODY) == Some(&Type::JSONB.oid());
+    let location = row.get(columns::LOCATION).filter(|_| query.has_location);
+    Outcome {
+        // text, bytea, json and xml are their own bytes; jsonb begins with the version of its format.
+        body: row.bytes(columns::BODY).map(|bytes| bytes.slice(usize::from(is_jsonb && !bytes.is_empty())..)),
+        rows: row.bigint(columns::ROWS).unwrap_or_default(),
+        total: row.bigint(columns::TOTAL),
+        headers: text(columns::HEADERS),
+        status: text(columns::STATUS),
+        location: location.and_then(|raw| Vec::from_sql(&Type::TEXT_ARRAY, raw).ok()),
+        inserted: row.text(columns::INSERTED).filter(|_| query.has_inserted).and_then(|text| text.parse().ok()),
+    }
 }
 
 /// What the role may do with the relations and functions of the schema.
@@ -266,39 +340,33 @@ select json_build_object(
       and p.prorettype not in ('trigger'::regtype, 'event_trigger'::regtype)), '[]')
 )";
 
-/// Privileges of the role of a transaction begun with `begin`.
-pub async fn privileges(client: &ClientWrapper, begin: &str) -> Result<Privileges, Failure> {
-    let (begun, row, ended) =
-        join3(client.batch_execute(begin), client.query_typed(PRIVILEGES, &[]), client.batch_execute("commit")).await;
-    begun?;
-    let rows = row?;
-    ended?;
-    let document: Value = rows.first().map_or(Ok(Value::Null), |row| row.try_get(0))?;
-    serde_json::from_value(document).map_err(|error| NativeError::unexpected(&error.to_string()).into())
+/// Privileges of the role of these settings.
+pub async fn privileges(pipeline: &mut Pipeline, settings: &TransactionSettings<'_>) -> Result<Privileges, Failure> {
+    add_settings(pipeline, settings);
+    add_plain(pipeline, PRIVILEGES);
+    pipeline.sync();
+    pipeline.send().await?;
+    let rows = async {
+        pipeline.rows().await?;
+        pipeline.rows().await
+    }
+    .await;
+    let rows = in_step(pipeline, rows).await?;
+    let document = rows.rows.first().and_then(|row| row.get(0)).unwrap_or(b"null");
+    serde_json::from_slice(document).map_err(|error| NativeError::unexpected(&error.to_string()).into())
+}
+
+/// Ends the server's side of another connection. Needs a platform session.
+pub async fn terminate(platform: &tokio_postgres::Client, pid: i32) -> Result<(), tokio_postgres::Error> {
+    platform.query_typed("select pg_terminate_backend($1)", &[(&pid, Type::INT4)]).await.map(drop)
 }
 
 /// Names the server accepts as time zones, in lower case.
-pub async fn timezones(client: &Client) -> Result<Vec<String>, Error> {
-    let rows = client.query_typed("select lower(name) from pg_catalog.pg_timezone_names", &[]).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn literals_cannot_be_left() {
-        for (value, expected) in [
-            ("a", "E'a'"),
-            ("it's", "E'it''s'"),
-            ("\\'; drop table x; --", "E'\\\\''; drop table x; --'"),
-            ("nul\0", "E'nul'"),
-            ("{\"k\":\"v\"}", "E'{\"k\":\"v\"}'"),
-        ] {
-            let mut sql = String::new();
-            literal(&mut sql, value);
-            assert_eq!(sql, expected);
-        }
-    }
+pub async fn timezones(pipeline: &mut Pipeline) -> Result<Vec<String>, PipelineError> {
+    add_plain(pipeline, "select lower(name) from pg_catalog.pg_timezone_names");
+    pipeline.sync();
+    pipeline.send().await?;
+    let rows = pipeline.rows().await;
+    let rows = in_step(pipeline, rows).await?;
+    Ok(rows.rows.iter().filter_map(|row| row.text(0)).map(str::to_owned).collect())
 }

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Verified tokens remembered, so that a user's signature is checked once and not with every request.
+/// Verified tokens remembered, so that a signature is checked once and not with every request.
 const REMEMBERED_TOKENS: usize = 10_000;
 
 /// The published keys of app users' tokens (ES256).
@@ -100,7 +100,8 @@ pub struct Tokens {
 #[derive(Clone)]
 struct Remembered {
     caller: Arc<Caller>,
-    kid: String,
+    /// The key of a user's token; None for a project key.
+    kid: Option<String>,
     times: Times,
 }
 
@@ -161,18 +162,36 @@ impl Tokens {
     }
 
     fn verify(&self, token: &str) -> Result<Arc<Caller>, RestError> {
+        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let known = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        if let Some(known) = known {
+            // Looked up every time: a key that is no longer published ends its tokens at once.
+            if known.kid.as_ref().is_some_and(|kid| self.keys.find(kid).is_none()) {
+                return Err(no_such_key().into());
+            }
+            known.times.check(self.clock.now())?;
+            return Ok(known.caller);
+        }
         let parts = token.split('.').count();
         if parts != 3 {
             return Err(NativeError::invalid_token(&format!("Expected 3 parts in JWT; got {parts}")).into());
         }
-        match Header::read(token) {
-            Some(Header { alg, .. }) if alg == "HS256" => self.verify_project_key(token),
-            Some(Header { alg, kid: Some(kid) }) if alg == "ES256" => self.verify_user_token(token, &kid),
-            _ => Err(NativeError::invalid_token("No suitable key or wrong key type").into()),
+        let verified = match Header::read(token) {
+            Some(Header { alg, .. }) if alg == "HS256" => self.verify_project_key(token)?,
+            Some(Header { alg, kid: Some(kid) }) if alg == "ES256" => self.verify_user_token(token, kid)?,
+            _ => return Err(no_such_key().into()),
+        };
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        // Forgetting all at once is rare and costs each caller one verification.
+        if remembered.len() >= REMEMBERED_TOKENS {
+            remembered.clear();
         }
+        let caller = Arc::clone(&verified.caller);
+        remembered.insert(digest, verified);
+        Ok(caller)
     }
 
-    fn verify_project_key(&self, token: &str) -> Result<Arc<Caller>, RestError> {
+    fn verify_project_key(&self, token: &str) -> Result<Remembered, RestError> {
         let key = self
             .identity
             .verify_project_key(token)
@@ -181,38 +200,29 @@ impl Tokens {
             KeyRole::Anon => CallerRole::Anon,
             KeyRole::Service => CallerRole::Service,
         };
-        Ok(Arc::new(Caller {
+        let caller = Caller {
             claims: json!({"role": role.name(), "project_id": key.project}).to_string(),
             project: key.project,
             role,
             user_id: String::new(),
             session_id: String::new(),
             authz_version: String::new(),
-        }))
+        };
+        Ok(Remembered { caller: Arc::new(caller), kid: None, times: Times::default() })
     }
 
-    fn verify_user_token(&self, token: &str, kid: &str) -> Result<Arc<Caller>, RestError> {
-        // Looked up every time: a key that is no longer published ends its tokens at once.
-        let key = self.keys.find(kid).ok_or_else(|| NativeError::invalid_token("No suitable key or wrong key type"))?;
-        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let known = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
-        if let Some(known) = known.filter(|known| known.kid == kid) {
-            known.times.check(self.clock.now())?;
-            return Ok(known.caller);
-        }
+    fn verify_user_token(&self, token: &str, kid: String) -> Result<Remembered, RestError> {
+        let key = self.keys.find(&kid).ok_or_else(no_such_key)?;
         let claims = user_keys::signed_claims(token, &key.key)
             .ok_or_else(|| NativeError::invalid_token("JWT cryptographic operation failed"))?;
         let times = Times { exp: number(&claims, "exp"), nbf: number(&claims, "nbf") };
         times.check(self.clock.now())?;
-        let caller = Arc::new(user(&claims, &key.project)?);
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        // Forgetting all at once is rare and costs each user one verification.
-        if remembered.len() >= REMEMBERED_TOKENS {
-            remembered.clear();
-        }
-        remembered.insert(digest, Remembered { caller: Arc::clone(&caller), kid: kid.to_owned(), times });
-        Ok(caller)
+        Ok(Remembered { caller: Arc::new(user(&claims, &key.project)?), kid: Some(kid), times })
     }
+}
+
+fn no_such_key() -> NativeError {
+    NativeError::invalid_token("No suitable key or wrong key type")
 }
 
 /// The token of `Authorization`. Another scheme is ignored at the public door and refused at the other.

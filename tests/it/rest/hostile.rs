@@ -215,3 +215,47 @@ async fn a_result_beyond_measure_ends_in_an_error_and_not_the_box() {
     let megabytes = fixture.api.get("/admin/v1/rest/rpc/big?n=5").bearer(&fixture.project.service_key).send().await;
     assert_eq!((megabytes.status.as_u16(), megabytes.body.len() > 5_000_000), (200, true));
 }
+
+#[tokio::test]
+async fn what_a_function_leaves_in_its_session_meets_no_other_request() {
+    let fixture = Fixture::bare().await;
+    fixture
+        .project
+        .sql(
+            "create table noted(id serial primary key);
+             create function leave() returns int language plpgsql as $$ begin
+               perform set_config('app.tenant', '7', false), set_config('datestyle', 'german', false),
+                       set_config('role', 'service_role', false), pg_advisory_lock(42);
+               execute 'listen somewhere';
+               return 1; end $$;
+             create function leave_on_insert() returns trigger language plpgsql as $$ begin
+               perform leave(); return new; end $$;
+             create trigger leaving before insert on noted for each row execute function leave_on_insert();
+             create function found() returns json language sql stable as $$
+               select json_build_array(nullif(current_setting('app.tenant', true), ''), current_setting('datestyle'),
+                 current_user, (select count(*) from pg_listening_channels()),
+                 (select count(*) from pg_locks l join pg_database d on d.oid = l.database
+                   where l.locktype = 'advisory' and d.datname = current_database())) $$",
+        )
+        .await
+        .is(200);
+    let clean = json!([null, "ISO, MDY", "service_role", 0, 0]);
+    for _ in 0..3 {
+        for line in ["POST /rpc/leave", "POST /noted"] {
+            let left = fixture.send(Door::Admin, &admin(line).json(&json!({}))).await;
+            assert!(left.status.is_success(), "{line}: {left}");
+            let found = fixture.send(Door::Admin, &admin("GET /rpc/found")).await;
+            assert_eq!(found.is(200), clean, "after {line}");
+        }
+    }
+    // Statements it removed are prepared anew.
+    fixture
+        .project
+        .sql("create function forget() returns int language plpgsql as $$ begin execute 'deallocate all'; return 1; end $$")
+        .await
+        .is(200);
+    for _ in 0..3 {
+        fixture.send(Door::Admin, &admin("POST /rpc/forget").json(&json!({}))).await.is(200);
+        fixture.send(Door::Admin, &admin("GET /rpc/found")).await.is(200);
+    }
+}

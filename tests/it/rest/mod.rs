@@ -15,6 +15,7 @@ mod ranges;
 mod root_document;
 mod rpc;
 mod select;
+mod users;
 mod writes;
 
 use reqwest::Method;

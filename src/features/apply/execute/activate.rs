@@ -84,7 +84,8 @@ impl Apply {
         if execution.is_promote {
             releases::set_state(tx, &execution.release, &execution.state).await?;
         }
-        let generation = releases::activate(tx, project, pointer.as_ref(), &execution.release, now).await?;
+        let generation =
+            releases::activate(tx, project, pointer.as_ref(), &execution.release, &execution.state, now).await?;
         self.hosts.bind(tx, project, &execution.state.subdomains).await.map_err(refused)?;
         let pending = &execution.pending;
         if let Some(slice) = &pending.assets {

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::{Client, IsolationLevel, NoTls, Transaction};
+use tokio_postgres::{Client, GenericClient, IsolationLevel, NoTls, Transaction};
 
 use super::{
     Execution, Stop,
     migrations::{Failure, Loaded, settings},
 };
 use crate::{
-    common::{ApiResult, MutationState},
+    common::{ApiError, ApiResult, Category, MutationState},
     engines::postgres::DatabaseError,
     features::{
         apply::{
@@ -21,6 +22,7 @@ use crate::{
             types::Status,
         },
         projects::PlatformStep,
+        releases::ReleaseState,
     },
 };
 
@@ -112,6 +114,7 @@ impl Apply {
             let applied = self.expose.apply_in(&tx, &execution.project, manifest.clone()).await;
             applied.map_err(|error| expose_refused(error, progress.state()))?;
         }
+        check_role_gate(&tx, &execution.state, progress.state()).await?;
         self.record_migrations(&tx, execution, &group).await?;
         self.faults.pass(Point::SchemaSettling).map_err(Stop::of)?;
         self.flip(execution, Some(tx)).await
@@ -177,7 +180,7 @@ impl Apply {
 
         let seconds = self.settings.migration_timeout_seconds;
         let ran = timeout_at(deadline, migration.run(&*client)).await;
-        let repair = |error: crate::common::ApiError, state: MutationState| Stop {
+        let repair = |error: ApiError, state: MutationState| Stop {
             status: Status::NeedsRepair,
             error: error
                 .mutation_state(state)
@@ -251,7 +254,37 @@ impl Apply {
     }
 }
 
-fn expose_refused(error: crate::common::ApiError, state: MutationState) -> Stop {
+/// The table and columns that decide the roles of callers exist (contract 03 §4.3, `Fn.require_role`).
+pub(super) async fn check_role_gate<C: GenericClient + Sync>(
+    client: &C,
+    state: &ReleaseState,
+    left: MutationState,
+) -> Result<(), Stop> {
+    // All gates of a release look at the same columns.
+    let gated = state.functions.iter().find_map(|(name, function)| Some((name, function.require_role.as_ref()?)));
+    let Some((name, gate)) = gated else { return Ok(()) };
+    let wanted = [gate.id_column.as_str(), gate.role_column.as_str()];
+    let found = project_store::columns(client, &gate.table, &wanted).await?;
+    let absent: Vec<&str> = wanted.into_iter().filter(|column| !found.iter().any(|name| name == column)).collect();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let message =
+        format!("The role gate needs the columns {} of a table {} in schema public.", absent.join(", "), gate.table);
+    Err(Stop::failed(
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "DEPLOY_INVALID_ROLE_GATE", message)
+            .category(Category::Deploy)
+            .retryable(false)
+            .safe_to_retry(true)
+            .mutation_state(left)
+            .extra("phase", "activate")
+            .extra("resource", format!("functions.{name}"))
+            .detail("table", gate.table.as_str())
+            .detail("missing_columns", json!(absent)),
+    ))
+}
+
+fn expose_refused(error: ApiError, state: MutationState) -> Stop {
     if super::error::is_transient(&error) {
         return Stop::of(error);
     }

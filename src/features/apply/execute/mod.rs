@@ -220,6 +220,10 @@ impl Apply {
 
     async fn attempt(&self, execution: &Execution, again: bool) -> Result<(), Stop> {
         if !execution.touches_database {
+            if execution.state.functions.values().any(|function| function.require_role.is_some()) {
+                let platform = self.projects.platform_session(&execution.project).await?;
+                database::check_role_gate(&**platform, &execution.state, MutationState::NotStarted).await?;
+            }
             return self.flip(execution, None).await;
         }
         let (registry, is_marked) = {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient, types::Type};
 
 use super::damaged;
 use crate::{
@@ -34,6 +34,27 @@ pub async fn is_marked(platform: &Client, operation: &OperationId) -> Result<boo
         .query_opt("select from internal.applied_operations where operation_id = $1", &[&operation.as_str()])
         .await?;
     Ok(row.is_some())
+}
+
+/// Which of these columns a table of schema public has. Nothing of the project's own stands in for the system's,
+/// whatever the search path is.
+pub async fn columns<C: GenericClient + Sync>(
+    client: &C,
+    table: &str,
+    columns: &[&str],
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let rows = client
+        .query_typed(
+            "select a.attname::text
+             from pg_catalog.pg_attribute a
+             join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) a.attrelid
+             join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace
+             where n.nspname operator(pg_catalog.=) 'public' and c.relname::text operator(pg_catalog.=) $1
+               and a.attname::text operator(pg_catalog.=) any ($2) and not a.attisdropped",
+            &[(&table, Type::TEXT), (&columns, Type::TEXT_ARRAY)],
+        )
+        .await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// The server process of a session.

@@ -4,7 +4,7 @@ use tokio_postgres::{GenericClient, Row, types::Json};
 
 use super::{id, optional_id};
 use crate::{
-    common::{DeploymentId, OperationId, PlanId, ProjectId, ReleaseId, Timestamp},
+    common::{DeploymentId, OperationId, OrganisationId, PlanId, ProjectId, ReleaseId, Timestamp},
     engines::postgres::DatabaseError,
     features::releases::ReleaseState,
 };
@@ -202,8 +202,11 @@ pub async fn activate<C: GenericClient + Sync>(
     project: &ProjectId,
     from: Option<&Pointer>,
     to: &ReleaseId,
+    state: &ReleaseState,
     now: Timestamp,
 ) -> Result<i64, DatabaseError> {
+    let scheduled = state.functions.values().filter(|function| function.schedule.is_some()).count();
+    let scheduled = i32::try_from(scheduled).unwrap_or(i32::MAX);
     let generation = from.map_or(0, |pointer| pointer.generation) + 1;
     if let Some(from) = from {
         client
@@ -222,12 +225,32 @@ pub async fn activate<C: GenericClient + Sync>(
         .await?;
     client
         .execute(
-            "insert into live_releases (project_id, release_id, generation) values ($1, $2, $3)
-             on conflict (project_id) do update set release_id = excluded.release_id, generation = excluded.generation",
-            &[&project.as_str(), &to.as_str(), &generation],
+            "insert into live_releases (project_id, release_id, generation, scheduled_functions)
+             values ($1, $2, $3, $4)
+             on conflict (project_id) do update
+             set release_id = excluded.release_id, generation = excluded.generation,
+                 scheduled_functions = excluded.scheduled_functions",
+            &[&project.as_str(), &to.as_str(), &generation, &scheduled],
         )
         .await?;
     Ok(generation)
+}
+
+/// Scheduled functions of the organisation's other live projects.
+pub async fn scheduled_elsewhere<C: GenericClient + Sync>(
+    client: &C,
+    organisation: OrganisationId,
+    project: &ProjectId,
+) -> Result<i64, DatabaseError> {
+    let row = client
+        .query_one(
+            "select coalesce(sum(l.scheduled_functions), 0)::bigint
+             from live_releases l join projects p on p.id = l.project_id
+             where p.organisation_id = $1 and p.status = 'active' and p.id <> $2",
+            &[&organisation.0, &project.as_str()],
+        )
+        .await?;
+    Ok(row.try_get(0)?)
 }
 
 /// Releases whose bytes nothing keeps any more: not live, not the parent of the live one, not among the newest

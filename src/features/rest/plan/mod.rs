@@ -14,7 +14,7 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use axum::http::StatusCode;
 
-use self::negotiate::Negotiated;
+use self::negotiate::{BodyFormat, Negotiated};
 use super::{
     error::NativeError,
     request::{
@@ -152,6 +152,14 @@ pub struct Level {
 }
 
 impl Level {
+    fn runs_user_code(&self) -> bool {
+        let own = self.relation.as_ref().is_none_or(|relation| relation.user_code.on_read);
+        own || self.embeds.iter().any(|embed| {
+            // Of a junction only the name is known here.
+            !matches!(embed.join, Join::Columns(_)) || embed.level.runs_user_code()
+        })
+    }
+
     pub fn is_grouped(&self) -> bool {
         self.items.iter().any(Item::is_aggregate)
     }
@@ -216,6 +224,18 @@ impl StatementPlan {
             Operation::Mutate(_) => false,
             Operation::Call(call) => http_reads || call.function.volatility != Volatility::Volatile,
         }
+    }
+
+    /// May functions of the project run? They can leave settings, locks and temporary tables in the session.
+    pub fn runs_user_code(&self) -> bool {
+        let operation = match &self.operation {
+            Operation::Read => false,
+            Operation::Mutate(mutation) => mutation.relation.user_code.on_write,
+            Operation::Call(_) => true,
+        };
+        operation
+            || self.read.as_ref().is_some_and(Level::runs_user_code)
+            || matches!(self.format.format, BodyFormat::Aggregate { .. })
     }
 }
 

@@ -158,7 +158,8 @@ pub fn direction(sql: &mut Sql, direction: Option<Direction>, nulls: Option<Null
 
 pub fn limits(sql: &mut Sql, limits: Limits) {
     if let Some(limit) = limits.limit {
-        sql.push(" LIMIT ").operand(limit.to_string());
+        // Not an operand: without the number Postgres expects a tenth of the table, and so never keeps a plan.
+        sql.push(" LIMIT ").push(&limit.to_string());
     }
     if limits.offset > 0 {
         sql.push(" OFFSET ").operand(limits.offset.to_string());

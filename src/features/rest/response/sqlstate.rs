@@ -4,7 +4,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::features::rest::error::NativeError;
+use crate::{engines::postgres::ServerReport, features::rest::error::NativeError};
 
 /// The parts of a Postgres error that reach the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,14 +15,10 @@ pub struct DatabaseReport {
     pub hint: Option<String>,
 }
 
-impl From<&tokio_postgres::error::DbError> for DatabaseReport {
-    fn from(error: &tokio_postgres::error::DbError) -> Self {
-        Self {
-            sqlstate: error.code().code().to_owned(),
-            message: error.message().to_owned(),
-            detail: error.detail().map(str::to_owned),
-            hint: error.hint().map(str::to_owned),
-        }
+impl From<&ServerReport> for DatabaseReport {
+    fn from(report: &ServerReport) -> Self {
+        let ServerReport { sqlstate, message, detail, hint } = report.clone();
+        Self { sqlstate, message, detail, hint }
     }
 }
 

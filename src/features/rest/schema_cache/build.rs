@@ -119,6 +119,7 @@ fn relation(row: &RelationRow, keys: &Keys, origins: &ViewColumns) -> Relation {
         insertable: row.writable & CAN_INSERT != 0,
         updatable: row.writable & CAN_UPDATE != 0,
         deletable: row.writable & CAN_DELETE != 0,
+        user_code: row.user_code,
         comment: row.comment.clone(),
         columns: row
             .columns

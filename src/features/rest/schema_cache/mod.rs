@@ -53,7 +53,16 @@ pub struct Relation {
     pub insertable: bool,
     pub updatable: bool,
     pub deletable: bool,
+    /// Reading or writing it may run functions of the project.
+    pub user_code: UserCode,
     pub comment: Option<String>,
+}
+
+/// When a relation runs functions that the project wrote: in policies, views, defaults, triggers and the like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct UserCode {
+    pub on_read: bool,
+    pub on_write: bool,
 }
 
 impl Relation {

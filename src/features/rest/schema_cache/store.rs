@@ -1,14 +1,14 @@
 //! Reads the catalog of a database: one query, one JSON document.
 
 use serde::Deserialize;
-use tokio_postgres::Client;
 
-use super::TypeShape;
+use super::{TypeShape, UserCode};
+use crate::engines::postgres::{Pipeline, PipelineError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error(transparent)]
-    Postgres(#[from] tokio_postgres::Error),
+    Database(#[from] PipelineError),
     #[error("the catalog document does not have the expected shape: {0}")]
     Shape(#[from] serde_json::Error),
 }
@@ -32,6 +32,7 @@ pub struct RelationRow {
     pub is_partition: bool,
     /// Bits as `pg_relation_is_updatable` gives them, INSTEAD OF triggers included.
     pub writable: i32,
+    pub user_code: UserCode,
     pub comment: Option<String>,
     pub columns: Vec<ColumnRow>,
 }
@@ -96,7 +97,7 @@ pub struct ParameterRow {
 }
 
 /// Types are printed under an empty search path, so every type outside `pg_catalog` comes qualified.
-const BEGIN: &str = "begin read only; set local search_path to ''";
+const SEARCH_NOTHING: &str = "select where set_config('search_path', '', true) is null";
 
 const CATALOG: &str = r#"
 with recursive base_types as (
@@ -143,12 +144,44 @@ with recursive base_types as (
   left join pg_attrdef ad on ad.adrelid = a.attrelid and ad.adnum = a.attnum
   where a.attnum > 0 and not a.attisdropped
   group by a.attrelid
+), foreign_functions as (
+  -- Functions of the project, by what depends on them; the platform's own leave nothing behind in a session.
+  select d.classid, d.objid
+  from pg_depend d join pg_proc p on p.oid = d.refobjid
+  where d.refclassid = 'pg_proc'::regclass
+    and p.pronamespace not in (select oid from pg_namespace where nspname in ('pg_catalog', 'auth', 'run402', 'extensions'))
+), coded as (
+  select o.polrelid as relation, true as on_read, true as on_write from pg_policy o
+    join foreign_functions f on f.classid = 'pg_policy'::regclass and f.objid = o.oid
+  union all select o.adrelid, false, true from pg_attrdef o
+    join foreign_functions f on f.classid = 'pg_attrdef'::regclass and f.objid = o.oid
+  union all select o.conrelid, false, true from pg_constraint o
+    join foreign_functions f on f.classid = 'pg_constraint'::regclass and f.objid = o.oid
+  union all select o.indrelid, false, true from pg_index o
+    join foreign_functions f on f.classid = 'pg_class'::regclass and f.objid = o.indexrelid
+  -- Not pg_depend: a trigger may run a platform's function that calls others.
+  union all select o.tgrelid, false, true from pg_trigger o where not o.tgisinternal
+  -- A write cascades to tables with triggers of their own.
+  union all select o.confrelid, false, true from pg_constraint o
+    where o.contype = 'f' and (o.confdeltype in ('c', 'n', 'd') or o.confupdtype in ('c', 'n', 'd'))
+  -- Columns that a function computes from the row.
+  union all select c.oid, true, true from pg_class c
+    join pg_proc p on p.proargtypes[0] = c.reltype and c.reltype <> 0
+  -- Types of the project bring functions along for input, output, checks and comparison.
+  union all select a.attrelid, true, true from pg_attribute a join pg_type t on t.oid = a.atttypid
+    where a.attnum > 0 and t.typtype not in ('e') and t.typcategory <> 'A'
+      and t.typnamespace not in (select oid from pg_namespace where nspname in ('pg_catalog', 'extensions'))
 )
 select json_build_object(
   'relations', coalesce((
     select json_agg(json_build_object(
       'oid', c.oid::int8, 'name', c.relname, 'kind', c.relkind, 'is_partition', c.relispartition,
-      'writable', pg_relation_is_updatable(c.oid, true), 'comment', obj_description(c.oid, 'pg_class'),
+      'writable', pg_relation_is_updatable(c.oid, true),
+      'user_code', json_build_object(
+        'on_read', c.relkind <> 'r' or c.relhassubclass or exists (select from coded u where u.relation = c.oid and u.on_read),
+        'on_write', c.relkind <> 'r' or c.relhassubclass or c.relhasrules
+                    or exists (select from coded u where u.relation = c.oid and u.on_write)),
+      'comment', obj_description(c.oid, 'pg_class'),
       'columns', coalesce(columns.list, '[]')))
     from pg_class c left join columns on columns.attrelid = c.oid
     where c.relnamespace = 'public'::regnamespace and c.relkind in ('r','v','m','f','p')), '[]'),
@@ -202,19 +235,18 @@ select json_build_object(
 
 /// # Errors
 /// When the database does not answer, or answers something else than this query asks for.
-pub async fn read_catalog(client: &Client) -> Result<Catalog, LoadError> {
-    let (begun, rows, ended) = futures_util::future::join3(
-        client.batch_execute(BEGIN),
-        client.query_typed(CATALOG, &[]),
-        client.batch_execute("commit"),
-    )
+pub async fn read_catalog(pipeline: &mut Pipeline) -> Result<Catalog, LoadError> {
+    pipeline.add(SEARCH_NOTHING, std::iter::empty());
+    pipeline.add(CATALOG, std::iter::empty());
+    pipeline.sync();
+    pipeline.send().await?;
+    let rows = async {
+        pipeline.rows().await?;
+        pipeline.rows().await
+    }
     .await;
-    begun?;
+    pipeline.ready().await?;
     let rows = rows?;
-    ended?;
-    let document: &str = match rows.first() {
-        Some(row) => row.try_get(0)?,
-        None => "{}",
-    };
-    Ok(serde_json::from_str(document)?)
+    let document = rows.rows.first().and_then(|row| row.get(0)).unwrap_or(b"{}");
+    Ok(serde_json::from_slice(document)?)
 }

@@ -24,7 +24,7 @@ use super::{
     schema_cache::{SchemaCache, build, store::read_catalog},
     token::{Caller, CallerRole, Surface},
 };
-use crate::engines::postgres::{Cluster, Connection, Login, test_support::TestBox};
+use crate::engines::postgres::{Cluster, Connection, Login, Pipeline, test_support::TestBox};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -124,13 +124,13 @@ impl Fixture {
             .join(",")
     }
 
-    async fn connection(&self) -> Connection {
-        self.cluster.database(Login::new("postgres", "r402_p0001_rest")).get().await.unwrap()
+    async fn connection(&self) -> Connection<Pipeline> {
+        self.cluster.database(Login::new("postgres", "r402_p0001_rest")).pipeline().await.unwrap()
     }
 
     async fn cache(&self) -> SchemaCache {
-        let connection = self.connection().await;
-        build::build(read_catalog(&connection).await.unwrap())
+        let mut connection = self.connection().await;
+        build::build(read_catalog(&mut connection).await.unwrap())
     }
 
     async fn send(&self, call: Call<'_>) -> Answer {
@@ -178,14 +178,14 @@ impl Fixture {
             },
         };
         let cache = self.cache().await;
-        let connection = self.connection().await;
+        let mut connection = self.connection().await;
         match exchange.plan(&cache)? {
             Plan::Describe(methods) => Ok(response::allow(&methods)),
             Plan::Root(format) => {
                 let location = Location { host: "api.test".into(), base_path: "/rest/v1/", is_https: true };
-                exchange.root_document(&connection, &cache, &location, &format.content_type).await
+                exchange.root_document(&mut connection, &cache, &location, &format.content_type).await
             }
-            Plan::Statement(plan) => exchange.execute(&connection, &plan).await,
+            Plan::Statement(plan) => exchange.execute(&mut connection, &plan).await,
         }
     }
 
