@@ -146,8 +146,18 @@ fn the_sdk_deploys_and_manages_functions() {
 }
 
 #[test]
+fn the_sdk_keeps_secrets() {
+    run("secrets.test.mjs");
+}
+
+#[test]
 fn the_sdk_deploys_sites_and_whole_releases() {
     run("deploy.test.mjs");
+}
+
+#[test]
+fn every_part_and_read_of_an_apply_answers_the_sdk() {
+    run("apply.test.mjs");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Api, Appliance, Project, deploy::file, eventually};
+use crate::support::{Api, Appliance, Project, Users, deploy::file, eventually};
 
 const CODE: &str = "export default async (req) => Response.json({ m: req.method });";
 
@@ -329,4 +329,39 @@ async fn a_routed_function_fails_closed_without_an_engine() {
     let answer = api().get("/api/x").header("host", &host).send().await;
     assert_eq!(answer.status.as_u16(), 501, "{answer}");
     assert!(answer.header("x-run402-request-id").is_some_and(|id| id.starts_with("req_")));
+}
+
+#[tokio::test]
+async fn a_role_gate_reads_the_projects_own_table() {
+    let mut appliance = Appliance::plan().boot();
+    let project = appliance.api().provision().await;
+    let (admin, guest) = ("6f1b0c52-8a5f-4a4e-9c55-0c1d2e3f4a5b", "7f1b0c52-8a5f-4a4e-9c55-0c1d2e3f4a5b");
+    let create = format!(
+        "create table members (user_id uuid primary key, role text not null);
+         alter table members enable row level security;
+         alter table members force row level security;
+         insert into members values ('{admin}', 'admin'), ('{guest}', 'guest')"
+    );
+    project.sql(&create).await.is(200);
+    let gate = json!({"table": "members", "id_column": "user_id", "role_column": "role", "allowed": ["admin"], "cache_ttl": 0});
+    let functions = json!({"functions": {"replace": {"f": {
+        "runtime": "node22", "source": file(CODE.as_bytes(), "text/javascript"), "require_role": gate,
+    }}}});
+    project.deploy(&functions, &[CODE.as_bytes()]).await;
+    let users = Users::of(&project.id);
+    users.publish(&appliance).await;
+    appliance.stop();
+    appliance.start_again();
+    let (api, project) = (appliance.api(), project.through(&appliance.api()));
+    let call = async |user: &str| {
+        api.post("/functions/v1/f").api_key(&project.anon_key).bearer(&users.token(user)).send().await
+    };
+    let denied = call(guest).await.refused(403, "ROLE_FORBIDDEN");
+    assert_eq!(denied["allowed_roles"], json!(["admin"]));
+    call("8f1b0c52-8a5f-4a4e-9c55-0c1d2e3f4a5b").await.refused(403, "ROLE_FORBIDDEN");
+    call("not-a-uuid").await.refused(403, "ROLE_FORBIDDEN");
+    // Past the gate there is no engine.
+    call(admin).await.refused(501, "NOT_IMPLEMENTED");
+    project.sql(&format!("update members set role = 'guest' where user_id = '{admin}'")).await.is(200);
+    call(admin).await.refused(403, "ROLE_FORBIDDEN");
 }

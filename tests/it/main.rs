@@ -5,6 +5,7 @@ mod support;
 
 mod apply;
 mod apply_crash;
+mod apply_spec;
 mod billing;
 mod boot;
 mod browser;
@@ -20,6 +21,7 @@ mod isolation;
 mod payments;
 mod projects;
 mod rest;
+mod secrets;
 mod service;
 mod sites;
 mod sql;

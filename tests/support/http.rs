@@ -180,6 +180,11 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self}"))
     }
 
+    /// The body as it came.
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
     /// The JSON body of a success, with any 2xx status.
     #[track_caller]
     pub fn ok(&self) -> Value {

@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 use super::{error::FunctionError, service::Functions, store};
 use crate::{
     common::{ApiError, ProjectId, Timestamp},
+    engines::postgres::PipelineError,
     features::{
         projects::Project,
         releases::{FunctionState, RoleGate, ServedRelease},
@@ -98,7 +99,14 @@ impl Functions {
         }
         let read = async {
             let mut session = self.projects.rest_session(project).await?;
-            store::gate::role(&mut session, gate, user).await
+            let role = store::gate::role(&mut session, gate, user).await;
+            role.map_err(|error| match error {
+                // A table or column that is gone: nobody passes.
+                PipelineError::Server(_) => ApiError::internal(error),
+                PipelineError::Broken(_) => {
+                    ApiError::unavailable("The project's database went away while your role was read.").caused_by(error)
+                }
+            })
         };
         let role = tokio::time::timeout(PATIENCE, read)
             .await

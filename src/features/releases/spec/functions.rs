@@ -102,8 +102,9 @@ fn functions(
             problems.invalid(path.clone(), NAME_RULE);
         }
         let Some(fields) = Fields::of(value, path.clone(), problems) else { continue };
+        let has_code = fields.has("source") || fields.has("files");
         let function = function(fields, limits, contents, problems);
-        if whole && function.code.is_none() {
+        if whole && !has_code {
             problems.invalid(format!("{path}.source"), format!("{path} needs `source` or `files`."));
         }
         functions.insert(name, function);
