@@ -49,7 +49,7 @@ async fn deployed_functions_are_listed_with_their_limits_and_schedules() {
     let functions = project.functions().await;
     assert_eq!(names(&functions), ["a", "b"]);
     let (a, b) = (&functions[0], &functions[1]);
-    assert_eq!(a["url"], format!("{}/functions/v1/a", Appliance::shared().base_url()));
+    assert!(a["url"].as_str().is_some_and(|url| url.ends_with("/functions/v1/a")), "{a}");
     assert_eq!((&a["runtime"], &a["timeout"], &a["memory"]), (&json!("node22"), &json!(9), &json!(128)));
     assert_eq!((&a["schedule"], &a["schedule_meta"]), (&Value::Null, &Value::Null));
     assert_eq!(

@@ -127,9 +127,9 @@ pub async fn cut(connection: &Connection, project: &ProjectId, bytes: i64) -> Re
     Ok(connection
         .execute(
             "with sized as (
-                 select at, id, sum(octet_length(message) + $3) over (order by at desc, id desc) as total
+                 select at, id, sum(octet_length(message) + $3::bigint) over (order by at desc, id desc) as total
                    from function_logs where project_id = $1),
-             cut as (select at, id from sized where total > $2 order by at desc, id desc limit 1)
+             cut as (select at, id from sized where total > $2::bigint order by at desc, id desc limit 1)
              delete from function_logs l using cut
               where l.project_id = $1 and (l.at, l.id) <= (cut.at, cut.id)",
             &[&project.as_str(), &bytes, &overhead],
