@@ -20,6 +20,7 @@ use crate::{
     features::{
         apply::{self, Apply},
         assets::Assets,
+        auth::{self, Auth, CaptureMailer},
         billing::{self, Billing},
         content::{self, Content},
         expose::{self, Expose},
@@ -66,6 +67,7 @@ pub struct App {
     projects: Arc<Projects>,
     idempotency: Arc<Idempotency>,
     user_keys: Arc<UserKeys>,
+    auth: Arc<Auth>,
     sql: Arc<Sql>,
     rest: Arc<Rest>,
     expose: Arc<Expose>,
@@ -168,6 +170,22 @@ impl App {
         let sql = Arc::new(Sql::new(Arc::clone(&projects), config.sql.clone()));
         let user_keys = UserKeys::start(database.clone(), master.clone(), clock.clone()).await.map_err(refuse)?;
         let user_keys = Arc::new(user_keys);
+        let auth = Auth::new(auth::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            user_keys: Arc::clone(&user_keys),
+            hosts: Arc::clone(&hosts),
+            mailer: Arc::new(CaptureMailer::new(clock.clone())),
+            public_url: public_url.clone(),
+            domain: config.domain.clone(),
+            settings: config.auth.clone(),
+            rate_limits: config.rate_limits.enabled,
+            loopback: config.listen.ip().is_loopback(),
+        });
+        let auth = Arc::new(auth.map_err(refuse)?);
         let rest = Arc::new(Rest::new(rest::Dependencies {
             identity: Arc::clone(&identity),
             projects: Arc::clone(&projects),
@@ -276,6 +294,7 @@ impl App {
                 projects,
                 idempotency,
                 user_keys,
+                auth,
                 sql,
                 rest,
                 expose,
@@ -330,6 +349,7 @@ impl App {
             .merge(sql::router())
             .merge(rest::router())
             .merge(expose::router())
+            .merge(auth::router())
             .merge(content::router())
             .merge(secrets::router())
             .merge(apply::router(config.apply.max_body_bytes))
@@ -358,6 +378,9 @@ impl App {
             }
             if let Err(error) = self.functions.sweep().await {
                 tracing::warn!(%error, "cannot forget old logs of functions yet");
+            }
+            if let Err(error) = self.auth.sweep().await {
+                tracing::warn!(%error, "cannot forget ended user sessions yet");
             }
             if let Err(error) = self.sweep_leases().await {
                 tracing::warn!(%error, "the lease sweep failed");

@@ -27,6 +27,7 @@ use crate::{
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
         apply::{ApplySettings, TestingSettings},
+        auth::AuthSettings,
         billing::PriceSettings,
         content::ContentSettings,
         functions::FunctionSettings,
@@ -82,6 +83,7 @@ pub struct Config {
     pub limits: LimitSettings,
     pub sql: SqlSettings,
     pub rest: RestSettings,
+    pub auth: AuthSettings,
     pub content: ContentSettings,
     pub apply: ApplySettings,
     pub functions: FunctionSettings,
@@ -118,6 +120,7 @@ impl Default for Config {
             limits: LimitSettings::default(),
             sql: SqlSettings::default(),
             rest: RestSettings::default(),
+            auth: AuthSettings::default(),
             content: ContentSettings::default(),
             apply: ApplySettings::default(),
             functions: FunctionSettings::default(),

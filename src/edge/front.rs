@@ -31,6 +31,7 @@ use crate::{
     common::{ApiError, ids},
     engines::chain::assets::Chain,
     features::{
+        auth,
         hosts::{Bound, Hostname, Hosts, TenantHost},
         sites::{Sites, Visit, error_page},
     },
@@ -93,7 +94,10 @@ impl Front {
                     Bound::Foreign if is_chain_node(&name) => return self.to_api(request, peer),
                     _ => {}
                 }
-                if let Some(response) = self.sites.now(&bound, request.method(), request.uri(), request.headers()) {
+                // The box's own pages win over files of the same path (contract 06 §11).
+                if !auth::is_hosted_path(request.uri().path())
+                    && let Some(response) = self.sites.now(&bound, request.method(), request.uri(), request.headers())
+                {
                     self.metrics.site_answered(response.status());
                     return Answer::Ready(Some(response));
                 }
@@ -134,7 +138,8 @@ impl Front {
             if is_api_path(request.uri().path()) {
                 return match front.sites.check_host(&bound).await {
                     Ok(()) => {
-                        request.extensions_mut().insert(TenantHost { bound, host: name });
+                        let scheme = if trusted_peer { host::forwarded_scheme(request.headers()) } else { None };
+                        request.extensions_mut().insert(TenantHost { bound, host: name, scheme });
                         front.to_api(request, peer).await
                     }
                     Err(error) => asked.finish(error.into_response()),
@@ -213,9 +218,10 @@ fn is_chain_node(host: &Hostname<'_>) -> bool {
 }
 
 fn is_api_path(path: &str) -> bool {
-    API_ON_TENANT_HOSTS
-        .iter()
-        .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    auth::is_hosted_path(path)
+        || API_ON_TENANT_HOSTS
+            .iter()
+            .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 #[cfg(test)]
@@ -223,11 +229,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_api_answers_two_prefixes_on_tenant_hosts() {
-        for path in ["/rest/v1", "/rest/v1/", "/rest/v1/todos", "/auth/v1/session"] {
+    fn the_api_answers_its_prefixes_and_the_hosted_pages_on_tenant_hosts() {
+        for path in ["/rest/v1", "/rest/v1/", "/rest/v1/todos", "/auth/v1/session", "/auth/sign-in"] {
             assert!(is_api_path(path), "{path}");
         }
-        for path in ["/", "/rest/v1x", "/rest", "/projects/v1", "/apply/v1/plans", "/auth/sign-in"] {
+        for path in ["/", "/rest/v1x", "/rest", "/projects/v1", "/apply/v1/plans", "/auth", "/auth/callback"] {
             assert!(!is_api_path(path), "{path}");
         }
     }

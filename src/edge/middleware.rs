@@ -23,7 +23,7 @@ use axum::{
 use super::{Metrics, errors};
 use crate::{
     common::{ApiError, ClientIp, TraceId, ids},
-    features::content::UPLOAD_ROUTE,
+    features::{auth, content::UPLOAD_ROUTE},
 };
 
 /// What the outermost layer needs.
@@ -99,6 +99,7 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 pub(super) async fn cors(request: Request, next: Next) -> Response {
     let is_preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let is_cookie_path = auth::is_cookie_path(request.uri().path());
     let mut response = if is_preflight {
         let asked = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
         let mut response = StatusCode::NO_CONTENT.into_response();
@@ -114,6 +115,10 @@ pub(super) async fn cors(request: Request, next: Next) -> Response {
         response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         response
     };
+    // What lives by a cookie is for pages of its own origin alone.
+    if is_cookie_path {
+        return response;
+    }
     // A function may have said it for itself.
     response.headers_mut().entry(ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
     response

@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod assets;
+pub mod auth;
 pub mod billing;
 pub mod content;
 pub mod expose;

@@ -198,7 +198,7 @@ impl Appliance {
         static SHARED: OnceLock<Appliance> = OnceLock::new();
         SHARED.get_or_init(|| {
             let admins = format!("[\"{}\"]", Wallet::admin().lower());
-            Self::plan().set("admin.wallets", &admins).boot().kept()
+            Self::plan().set("admin.wallets", &admins).boot().keep_for_the_process()
         })
     }
 
@@ -207,18 +207,19 @@ impl Appliance {
         static ENFORCING: OnceLock<Appliance> = OnceLock::new();
         ENFORCING.get_or_init(|| {
             let admins = format!("[\"{}\"]", Wallet::admin().lower());
-            Self::plan().set("admin.wallets", &admins).set("lease.enforce", "true").boot().kept()
+            Self::plan().set("admin.wallets", &admins).set("lease.enforce", "true").boot().keep_for_the_process()
         })
     }
 
     /// A shared box with every default limit in force.
     pub fn limited() -> &'static Self {
         static LIMITED: OnceLock<Appliance> = OnceLock::new();
-        LIMITED.get_or_init(|| Self::default_plan().boot().kept())
+        LIMITED.get_or_init(|| Self::default_plan().boot().keep_for_the_process())
     }
 
-    /// Statics are never dropped: the watchdog cleans up after them.
-    fn kept(self) -> Self {
+    /// For a static of a test module: those are never dropped, so the watchdog cleans up after them.
+    #[must_use]
+    pub fn keep_for_the_process(self) -> Self {
         if let Some(temporary) = &self.room._temporary {
             process::remove_at_exit(temporary.path());
         }

@@ -49,6 +49,8 @@ pub struct TenantHost {
     pub bound: Arc<Bound>,
     /// Normalised: lower case, no port.
     pub host: String,
+    /// The scheme the browser uses, where a trusted proxy says it.
+    pub scheme: Option<&'static str>,
 }
 
 /// URLs of one project, all absolute, without a trailing slash.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{FromRef, Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, header::CACHE_CONTROL},
+    http::HeaderMap,
     response::Response,
 };
 use serde::Deserialize;
@@ -13,18 +13,18 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Projects, ServiceProject,
-    extract::{ArchivedServiceProject, required_key},
+    extract::ArchivedServiceProject,
     provision::Order,
     types::{
-        ArchiveRequest, Archived, OperatorProjects, Pinned, ProjectDetail, ProjectJwtKeys, ProjectList,
-        ProvisionRequest, Provisioned, Purged, Reactivated, RenameRequest, Renamed, UsageReport,
+        ArchiveRequest, Archived, OperatorProjects, Pinned, ProjectDetail, ProjectList, ProvisionRequest, Provisioned,
+        Purged, Reactivated, RenameRequest, Renamed, UsageReport,
     },
 };
 use crate::{
     common::{ApiError, ApiJson, ApiResult, PageQuery, TraceId},
     features::{
         idempotency::{Begin, Idempotency},
-        identity::{Identity, KeyRole, RequireAdmin, Wallet},
+        identity::{Identity, RequireAdmin, Wallet},
     },
 };
 
@@ -44,7 +44,6 @@ where
         .routes(routes!(archive))
         .routes(routes!(reactivate))
         .routes(routes!(pin))
-        .routes(routes!(project_jwt_keys))
 }
 
 /// Provisions a project (02 §2.1)
@@ -286,27 +285,4 @@ async fn pin(
     Path(id): Path<String>,
 ) -> ApiResult<Json<Pinned>> {
     projects.pin(&id).await.map(Json)
-}
-
-/// Publishes the keys that verify tokens of app users (02 §3.5)
-///
-/// No app users yet, so no key is in use and the set is empty. Project keys verify against none of these.
-#[utoipa::path(
-    get,
-    path = "/internal/v1/project-jwt-keys",
-    tag = "projects",
-    responses((status = 200, body = ProjectJwtKeys), (status = 401, description = "No valid service key"))
-)]
-async fn project_jwt_keys(
-    State(projects): State<Arc<Projects>>,
-    State(identity): State<Arc<Identity>>,
-    headers: HeaderMap,
-) -> ApiResult<([(HeaderName, HeaderValue); 1], Json<ProjectJwtKeys>)> {
-    let key = required_key(&identity, &headers)?;
-    if key.role != KeyRole::Service {
-        return Err(ApiError::unauthorized("This route needs a service key."));
-    }
-    projects.serving(&key)?;
-    let cached = (CACHE_CONTROL, HeaderValue::from_static("private, max-age=300"));
-    Ok(([cached], Json(ProjectJwtKeys { keys: Vec::new() })))
 }

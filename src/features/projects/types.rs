@@ -262,13 +262,6 @@ pub struct Pinned {
     pub project_id: ProjectId,
 }
 
-/// Public keys that verify the tokens of app users.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ProjectJwtKeys {
-    #[schema(value_type = Vec<Object>)]
-    pub keys: Vec<Value>,
-}
-
 /// Totals of an organisation's live projects, for the tier status (01 §7.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OrganisationUsage {
