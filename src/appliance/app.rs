@@ -19,7 +19,7 @@ use crate::{
     },
     features::{
         apply::{self, Apply},
-        assets::Assets,
+        assets::{self, Assets},
         auth::{self, Auth, CaptureMailer},
         billing::{self, Billing},
         content::{self, Content},
@@ -74,6 +74,7 @@ pub struct App {
     sites: Arc<Sites>,
     subdomains: Arc<Subdomains>,
     content: Arc<Content>,
+    assets: Arc<Assets>,
     secrets: Arc<Secrets>,
     functions: Arc<Functions>,
     queue: Arc<Queue>,
@@ -215,7 +216,16 @@ impl App {
             public_url: public_url.clone(),
             settings: config.content.clone(),
         });
-        let assets = Arc::new(Assets {});
+        let assets = Arc::new(Assets::new(assets::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            master_key: master.clone(),
+            identity: Arc::clone(&identity),
+            projects: Arc::clone(&projects),
+            content: Arc::clone(&content),
+            hosts: Arc::clone(&hosts),
+            settings: config.assets.clone(),
+        }));
         let apply = Arc::new(Apply::new(apply::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
@@ -301,6 +311,7 @@ impl App {
                 sites,
                 subdomains,
                 content,
+                assets,
                 secrets,
                 apply,
                 functions,
@@ -351,6 +362,7 @@ impl App {
             .merge(expose::router())
             .merge(auth::router())
             .merge(content::router())
+            .merge(assets::router())
             .merge(secrets::router())
             .merge(apply::router(config.apply.max_body_bytes))
             .merge(subdomains::router())

@@ -27,6 +27,7 @@ use crate::{
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
         apply::{ApplySettings, TestingSettings},
+        assets::AssetSettings,
         auth::AuthSettings,
         billing::PriceSettings,
         content::ContentSettings,
@@ -85,6 +86,7 @@ pub struct Config {
     pub rest: RestSettings,
     pub auth: AuthSettings,
     pub content: ContentSettings,
+    pub assets: AssetSettings,
     pub apply: ApplySettings,
     pub functions: FunctionSettings,
     /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
@@ -122,6 +124,7 @@ impl Default for Config {
             rest: RestSettings::default(),
             auth: AuthSettings::default(),
             content: ContentSettings::default(),
+            assets: AssetSettings::default(),
             apply: ApplySettings::default(),
             functions: FunctionSettings::default(),
             testing: TestingSettings::default(),

@@ -19,7 +19,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/admin/v1/principals/**", "Principal administration"),
     Unbuilt("*", "/agent/v1/**", "Operator and agent accounts"),
     Unbuilt("*", "/ai/v1/**", "AI services"),
-    Unbuilt("POST", "/apply/v1/service-asset-put", "Assets"),
     Unbuilt("*", "/apps/v1/**", "The apps marketplace"),
     Unbuilt("*", "/archives/v1/**", "Project archives"),
     Unbuilt("POST", "/auth/v1/sessions/from-identity", "Browser sessions from a proof of identity"),
@@ -52,7 +51,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("POST", "/projects/v1/admin/*/functions/*/triggers/*/run", "Triggers of functions"),
     Unbuilt("*", "/projects/v1/admin/*/publish/**", "The apps marketplace"),
     Unbuilt("*", "/projects/v1/admin/*/versions/**", "The apps marketplace"),
-    Unbuilt("*", "/storage/v1/**", "Storage"),
     Unbuilt("*", "/wallets/v1/*/label", "Wallet labels"),
     Unbuilt("POST", "/webhooks/stripe", "Stripe"),
 ];
@@ -88,8 +86,7 @@ mod tests {
     #[test]
     fn known_routes_are_told_from_unknown_ones() {
         let cases = [
-            (Method::POST, "/apply/v1/service-asset-put", Some("Assets")),
-            (Method::GET, "/apply/v1/service-asset-put", None),
+            (Method::POST, "/apply/v1/plans", None),
             (Method::GET, "/apply/v2", None),
             (Method::POST, "/generate-image/v1", Some("Image generation")),
             (Method::GET, "/generate-image/v1", None),

@@ -146,6 +146,11 @@ fn the_sdk_deploys_and_manages_functions() {
 }
 
 #[test]
+fn the_sdk_keeps_assets() {
+    run("assets.test.mjs");
+}
+
+#[test]
 fn the_sdk_manages_app_users() {
     run("auth.test.mjs");
 }

@@ -6,6 +6,7 @@ mod support;
 mod apply;
 mod apply_crash;
 mod apply_spec;
+mod assets;
 mod auth;
 mod billing;
 mod boot;

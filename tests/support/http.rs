@@ -78,6 +78,13 @@ impl Call {
         self
     }
 
+    /// A header value that is not ASCII.
+    pub fn header_bytes(mut self, name: &str, value: &[u8]) -> Self {
+        let name: HeaderName = name.parse().expect("a header name");
+        self.headers.insert(name, HeaderValue::from_bytes(value).expect("a header value"));
+        self
+    }
+
     /// Signed in as a wallet.
     pub fn wallet(self, wallet: &Wallet) -> Self {
         let header = wallet.sign_in(self.api.host(), &self.url()).header();

@@ -160,8 +160,9 @@ async fn commit(
     content.commit_upload(&headers, &plan_id).await.map(Json)
 }
 
-/// Reads away what a refused client is still sending, within bounds.
-async fn drain(body: Body, limit: u64) {
+/// Reads away what a refused client is still sending, within bounds: most clients read no answer before they have
+/// sent all.
+pub async fn drain(body: Body, limit: u64) {
     let mut left = limit;
     if body.size_hint().lower() > left {
         return;

@@ -160,7 +160,27 @@ impl Content {
         project: &ProjectId,
         holder: &Holder,
     ) -> Result<(), DatabaseError> {
-        store::let_go(tx, project, holder, self.clock.now()).await
+        store::let_go(tx, project, holder, None, self.clock.now()).await
+    }
+
+    /// Inside a transaction: `holder` does not need these any more. Locks the project's row.
+    pub async fn release(
+        &self,
+        tx: &Transaction<'_>,
+        project: &ProjectId,
+        holder: &Holder,
+        digests: &[Sha256Digest],
+    ) -> Result<(), DatabaseError> {
+        if digests.is_empty() {
+            return Ok(());
+        }
+        store::let_go(tx, project, holder, Some(digests), self.clock.now()).await
+    }
+
+    /// Inside a transaction: locks the row of a live project, as everything does that changes what is held. False
+    /// when it is being purged or gone.
+    pub async fn lock(&self, tx: &Transaction<'_>, project: &ProjectId) -> Result<bool, DatabaseError> {
+        store::lock_project(tx, project).await
     }
 
     /// Stores bytes for the project directly (service-asset-put, image variants): durable and present at return.

@@ -190,31 +190,36 @@ pub(super) async fn hold(
     Ok(())
 }
 
-/// `holder` needs nothing any more. What no counted holder needs stops counting, and the sweep may take what no
-/// holder needs after its grace.
+/// `holder` does not need these any more, or anything at all without `digests`. What no counted holder needs stops
+/// counting, and the sweep may take what no holder needs after its grace.
 pub(super) async fn let_go(
     tx: &Transaction<'_>,
     project: &ProjectId,
     holder: &Holder,
+    digests: Option<&[Sha256Digest]>,
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
     lock_project(tx, project).await?;
+    let some = digests.map(sorted);
     let released: Vec<i64> = tx
         .query(
-            "delete from content_holds s using content_holders h
+            "delete from content_holds s using content_holders h, project_content c
              where s.holder_id = h.id and h.project_id = $1 and h.kind = $2 and h.holder = $3
+               and c.id = s.content_id and ($4::bytea[] is null or c.sha256 = any($4))
              returning s.content_id",
-            &[&project.as_str(), &holder.kind, &holder.id],
+            &[&project.as_str(), &holder.kind, &holder.id, &some],
         )
         .await?
         .iter()
         .map(|row| row.try_get(0))
         .collect::<Result<_, _>>()?;
-    tx.execute(
-        "delete from content_holders where project_id = $1 and kind = $2 and holder = $3",
-        &[&project.as_str(), &holder.kind, &holder.id],
-    )
-    .await?;
+    if digests.is_none() {
+        tx.execute(
+            "delete from content_holders where project_id = $1 and kind = $2 and holder = $3",
+            &[&project.as_str(), &holder.kind, &holder.id],
+        )
+        .await?;
+    }
     let row = tx
         .query_one(
             "with uncounted as (
