@@ -42,7 +42,7 @@ for (let n = 0; n < 1000; n++) files[`page-${n}.txt`] = text(n, 10_000);
 const timed = async (what, site) => {
   const started = performance.now();
   const events = [];
-  await r.project(project_id).apply({ site }, { onEvent: (event) => events.push(event.type) });
+  await (await r.project(project_id)).apply({ site }, { onEvent: (event) => events.push(event.type) });
   const took = performance.now() - started;
   const uploads = globalThis.run402Uploads ?? 0;
   globalThis.run402Uploads = 0;

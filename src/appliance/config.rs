@@ -11,7 +11,7 @@
 
 use std::{
     env, fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -22,7 +22,7 @@ use url::Url;
 
 use super::BootError;
 use crate::{
-    common::WalletAddress,
+    common::{Network, WalletAddress},
     edge::{HttpSettings, LogSettings},
     engines::{blobs::BlobSettings, postgres::ClusterSettings},
     features::{
@@ -63,8 +63,8 @@ pub struct Config {
     pub user: Option<String>,
     /// Public base URL of the API. Default: `http://localhost:<port>`, or `https://api.<domain>`.
     pub public_url: Option<Url>,
-    /// Proxies whose `X-Forwarded-*` headers are believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Proxies whose `X-Forwarded-*` headers are believed: addresses, or networks such as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<Network>,
     /// Further host names that wallet signatures may name (contract 01 §2.3).
     pub siwx_accept_domains: Vec<String>,
     pub admin: AdminSettings,

@@ -30,7 +30,7 @@ Settings are read from run402.toml, then RUN402_* variables (RUN402_FAUCET__COOL
 faucet.cooldown_seconds), then --set and the options above; later ones win, unknown ones are errors.
 
   public_url                        base URL clients use [http://localhost:<port>]
-  trusted_proxies                   addresses whose X-Forwarded-For is believed []
+  trusted_proxies                   addresses or networks whose X-Forwarded-* are believed []
   siwx_accept_domains               further host names wallet signatures may name []
   admin.wallets, admin.key_hash     who else is platform admin, with X-Admin-Mode: 1 / X-Admin-Key
   payments.mode, .networks, .pay_to simulated testnet money is the only mode of this version

@@ -4,7 +4,7 @@
 //! [`Sites::answer`], with what a request needs around it here.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -28,7 +28,7 @@ use tower::ServiceExt as _;
 
 use super::{Metrics, errors, host, middleware};
 use crate::{
-    common::{ApiError, ids},
+    common::{ApiError, Network, ids, net::any_contains},
     engines::chain::assets::Chain,
     features::{
         auth,
@@ -50,7 +50,7 @@ pub struct Front {
     hosts: Arc<Hosts>,
     sites: Arc<Sites>,
     metrics: Arc<Metrics>,
-    trusted_proxies: Arc<[IpAddr]>,
+    trusted_proxies: Arc<[Network]>,
     request_timeout: Duration,
 }
 
@@ -77,7 +77,7 @@ impl Front {
         hosts: Arc<Hosts>,
         sites: Arc<Sites>,
         metrics: Arc<Metrics>,
-        trusted_proxies: &[IpAddr],
+        trusted_proxies: &[Network],
         request_timeout: Duration,
     ) -> Self {
         Self { api, hosts, sites, metrics, trusted_proxies: trusted_proxies.into(), request_timeout }
@@ -85,7 +85,7 @@ impl Front {
 
     /// Answers one request of a connection from `peer`.
     pub(super) fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
-        let trusted_peer = self.trusted_proxies.contains(&peer.ip());
+        let trusted_peer = any_contains(&self.trusted_proxies, peer.ip());
         let (bound, name) = match host::of(request.uri(), request.headers(), trusted_peer) {
             Ok(name) => {
                 let bound = self.hosts.find(&name);
@@ -94,8 +94,9 @@ impl Front {
                     Bound::Foreign if is_chain_node(&name) => return self.to_api(request, peer),
                     _ => {}
                 }
-                // The box's own pages win over files of the same path (contract 06 §11).
-                if !auth::is_hosted_path(request.uri().path())
+                // Paths of the API and the box's own pages (contract 06 §11) are never a site's, whatever its files and
+                // fallback say.
+                if !is_api_path(request.uri().path())
                     && let Some(response) = self.sites.now(&bound, request.method(), request.uri(), request.headers())
                 {
                     self.metrics.site_answered(response.status());

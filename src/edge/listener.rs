@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Front, HttpSettings};
+use super::{Front, HttpSettings, timer::ConnectionTimer};
 
 /// How long running requests may take to finish once the process is asked to stop.
 const DRAIN: Duration = Duration::from_millis(1500);
@@ -24,7 +24,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `front` on `listener` until `stop` is cancelled, then lets running requests finish.
 pub async fn serve(listener: TcpListener, front: Arc<Front>, limits: &HttpSettings, stop: CancellationToken) {
-    let builder = Arc::new(connection_builder(limits));
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -38,6 +37,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, limits: &HttpSettin
         };
         let front = Arc::clone(&front);
         let service = service_fn(move |request| front.answer(request, peer).map(Ok::<_, Infallible>));
+        let builder = connection_builder(limits);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
@@ -57,7 +57,7 @@ fn connection_builder(limits: &HttpSettings) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
+        .timer(ConnectionTimer::new())
         .header_read_timeout(Duration::from_secs(limits.header_seconds))
         .keep_alive(true);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(Duration::from_secs(30));

@@ -22,7 +22,7 @@ use axum::{
 
 use super::{Metrics, errors};
 use crate::{
-    common::{ApiError, ClientIp, TraceId, ids},
+    common::{ApiError, ClientIp, Network, TraceId, ids, net::any_contains},
     features::{auth, content::UPLOAD_ROUTE},
 };
 
@@ -30,7 +30,7 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Around {
     pub metrics: Arc<Metrics>,
-    pub trusted_proxies: Arc<[IpAddr]>,
+    pub trusted_proxies: Arc<[Network]>,
     pub request_timeout: Duration,
 }
 
@@ -73,8 +73,8 @@ pub(super) async fn around(State(around): State<Around>, mut request: Request, n
 
 /// The right-most address of `X-Forwarded-For` that is not a trusted proxy, when a trusted proxy sent it;
 /// otherwise the peer.
-pub(super) fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
-    if !trusted.contains(&peer) {
+pub(super) fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    if !any_contains(trusted, peer) {
         return peer;
     }
     headers
@@ -83,7 +83,7 @@ pub(super) fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|part| part.trim().parse().ok())
-        .rfind(|ip| !trusted.contains(ip))
+        .rfind(|ip| !any_contains(trusted, *ip))
         .unwrap_or(peer)
 }
 
@@ -136,7 +136,7 @@ mod tests {
         let headers = |value: &'static str| {
             HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static(value))])
         };
-        let proxy = [ip("10.0.0.1")];
+        let proxy = [Network::from(ip("10.0.0.1"))];
         let cases = [
             ("192.0.2.9", "198.51.100.7", "192.0.2.9"),
             ("10.0.0.1", "198.51.100.7", "198.51.100.7"),

@@ -13,9 +13,10 @@ mod metrics;
 mod middleware;
 mod openapi;
 mod settings;
+mod timer;
 mod unbuilt;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -35,7 +36,7 @@ pub use metrics::Metrics;
 pub use settings::{HttpSettings, LogFormat, LogSettings};
 
 use crate::{
-    common::{ApiError, ClientIp},
+    common::{ApiError, ClientIp, Network},
     engines::chain::assets::Chain,
     features::{identity::Identity, payments::Payments},
 };
@@ -47,7 +48,7 @@ pub fn router<S>(
     metrics: Arc<Metrics>,
     greeting: Greeting,
     limits: &HttpSettings,
-    trusted_proxies: &[IpAddr],
+    trusted_proxies: &[Network],
 ) -> Router
 where
     S: Clone + Send + Sync + 'static,

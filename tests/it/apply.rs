@@ -700,3 +700,40 @@ async fn the_schema_of_the_spec_is_published() {
     assert_eq!(schema["type"], "object");
     assert!(schema["properties"]["site"].is_object(), "{schema}");
 }
+
+#[tokio::test]
+async fn a_role_gate_needs_its_table() {
+    let project = project().await;
+    let (mut spec, objects) = with_function("export default () => new Response('gated')", None, "gated");
+    spec["functions"]["replace"]["job"]["require_role"] =
+        json!({"table": "members", "id_column": "user_id", "role_column": "role", "allowed": ["admin"]});
+    let answer = project.apply(&spec, &objects).await;
+    let error = &answer["error"];
+    assert_eq!((&answer["status"], &error["code"]), (&json!("failed"), &json!("DEPLOY_INVALID_ROLE_GATE")), "{answer}");
+    assert_eq!(error["resource"], "functions.job");
+    assert_eq!(project.live().await["release_id"], Value::Null);
+    let table = "create table members(user_id uuid primary key, role text)";
+    spec["database"] = json!({"migrations": [migration("members", table)]});
+    project.deploy(&spec, &objects).await;
+}
+
+#[tokio::test]
+async fn requests_of_one_release_see_one_release() {
+    let project = project().await;
+    let files = |version: usize| -> (Value, Vec<&'static [u8]>) {
+        let text: &'static str = format!("version {version}").leak();
+        site_spec(&[("index.html", text), ("a.txt", text)])
+    };
+    let (spec, objects) = files(0);
+    project.deploy(&spec, &objects).await;
+    for version in 1..=6 {
+        let (spec, objects) = files(version);
+        let answer = project.deploy(&spec, &objects).await;
+        let live = project.live().await;
+        assert_eq!(live["release_id"], answer["release_id"], "a release is live when its commit answers");
+        let digests: Vec<&Value> =
+            live["site"]["paths"].as_array().unwrap().iter().map(|row| &row["content_sha256"]).collect();
+        assert_eq!(digests[0], digests[1], "{live}");
+    }
+    assert_eq!(project.live().await["release_generation"], 7);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Appliance, Project,
+    Appliance, Project, control,
     deploy::{migration, paths, site},
     eventually,
 };
@@ -190,10 +190,9 @@ async fn kills_at_random_moments_never_mix_two_releases() {
         assert_eq!(is_new, status == "ready", "{live}");
         let applied = live["migrations_applied"].as_array().expect("migrations");
         assert_eq!(applied.iter().any(|row| row["migration_id"] == text.as_str()), is_new, "{live}");
-        let recorded = format!(
-            "select exists(select from pg_class where relname = 'v' and relnamespace = 'public'::regnamespace)"
-        );
-        let rows = if project.value(&recorded).await == true {
+        let recorded =
+            "select exists(select from pg_class where relname = 'v' and relnamespace = 'public'::regnamespace)";
+        let rows = if project.value(recorded).await == true {
             project.value("select max(n) from v").await
         } else {
             Value::Null
@@ -202,4 +201,39 @@ async fn kills_at_random_moments_never_mix_two_releases() {
         project.deploy(&spec, &objects).await;
         assert_eq!(project.value("select max(n) from v").await, round);
     }
+}
+
+#[tokio::test]
+async fn releases_beyond_the_retention_let_go_of_their_bytes_and_plans_expire() {
+    let mut appliance = boot();
+    let project = appliance.api().provision().await;
+    let mut releases = Vec::new();
+    for text in ["one", "two", "three"] {
+        releases.push(project.deploy_site(&[("index.html", text)]).await["release_id"].clone());
+    }
+    let (replace, _) = site(&[("index.html", "four")]);
+    let spec = json!({"site": {"replace": replace}});
+    let open = project.plan(&spec).await.is(200);
+    appliance.stop();
+    for key in ["apply.retained_releases", "apply.retained_days", "apply.plan_hours"] {
+        appliance.reconfigure(key, Some("0"));
+    }
+    appliance.start_again();
+    let project = project.through(&appliance.api());
+    let oldest = releases[0].as_str().expect("an id");
+    let query = format!("select (pruned_at is not null)::text from releases where id = '{oldest}'");
+    eventually("the oldest release is pruned", Duration::from_secs(20), || async {
+        (control::value(&appliance, &query).await == "true").then_some(())
+    })
+    .await;
+    project.promote(&releases[0], &[]).await.refused(409, "PROMOTE_RELEASE_NOT_READY");
+    let row = project.release(oldest).await.is(200);
+    assert_eq!(paths(&row), ["index.html"], "its row still answers");
+    project.promote(&releases[1], &[]).await.is(200);
+
+    // Plans made now are too old at once; the one from before still has its day.
+    let plan = project.plan(&spec).await.is(200);
+    assert_ne!(plan["plan_id"], open["plan_id"], "another base");
+    project.commit_plan(&plan).await.refused(404, "PLAN_NOT_FOUND");
+    project.commit_plan(&open).await.refused(409, "CONTENT_MISSING");
 }

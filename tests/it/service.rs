@@ -235,7 +235,6 @@ async fn what_is_not_built_yet_is_501_and_says_so() {
         (Method::POST, "/orgs/v1/email".to_owned()),
         (Method::POST, "/generate-image/v1".to_owned()),
         (Method::POST, "/message/v1".to_owned()),
-        (Method::POST, "/apply/v1/plans".to_owned()),
     ] {
         let answer = api.call(method, &path).wallet(&wallet).json(&json!({})).send().await;
         let body = answer.refused(501, "NOT_IMPLEMENTED");

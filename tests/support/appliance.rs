@@ -58,6 +58,7 @@ impl Plan {
     }
 
     /// Sets an environment variable of the process.
+    #[allow(dead_code, reason = "benchmarks use it")]
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));

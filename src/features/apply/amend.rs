@@ -55,7 +55,7 @@ impl Apply {
         change: impl FnOnce(&mut ReleaseState) -> ApiResult<T>,
     ) -> ApiResult<Amended<T>> {
         let _turn = self.turn(&project.id).await;
-        self.settle_pending(project).await?;
+        self.settle_begun(project).await?;
         let live = self.live.live(&project.id).await?;
         let before = live.as_ref().map(|live| Arc::clone(&live.state)).unwrap_or_default();
         let mut state = (*before).clone();

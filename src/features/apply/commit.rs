@@ -146,25 +146,28 @@ impl Apply {
         if !operation.status.is_open() {
             return Ok(());
         }
-        self.settle_pending(project).await?;
+        self.settle_begun(project).await?;
         match self.prepare(project, plan, trace).await? {
             Prepared::NoChange => self.finish_unchanged(project, plan).await,
             Prepared::Execution(execution) => self.execute(*execution).await,
         }
     }
 
-    /// An earlier deploy of the project that waits to be activated comes first.
-    pub(super) async fn settle_pending(&self, project: &Arc<Project>) -> ApiResult<()> {
-        let pending = operations::pending_of(&**self.control.get().await?, &project.id).await?;
-        let Some(pending) = pending else { return Ok(()) };
-        self.attempt_again(&pending).await?;
-        match self.operation(&pending.id).await?.status {
-            Status::ActivationPending => {
-                Err(ApiError::unavailable("An earlier deploy of this project waits to become live. Try again shortly.")
-                    .detail("operation_id", pending.id.as_str()))
+    /// What the project has begun before comes first: an activation that waits, or a deploy whose outcome could not be
+    /// recorded. The caller holds the project's turn.
+    pub(super) async fn settle_begun(&self, project: &Project) -> ApiResult<()> {
+        let begun = operations::begun_of(&**self.control.get().await?, &project.id).await?;
+        for operation in begun {
+            self.settle(&operation).await?;
+            let status = self.operation(&operation.id).await?.status;
+            if status == Status::ActivationPending {
+                return Err(ApiError::unavailable(
+                    "An earlier deploy of this project waits to become live. Try again shortly.",
+                )
+                .detail("operation_id", operation.id.as_str()));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// The checks before the start, in the order of contract 03 §6, and everything the execution needs.
@@ -180,9 +183,9 @@ impl Apply {
         }
 
         let limits = self.box_limits();
-        let (document, parsing) = (plan.spec.clone(), limits.clone());
+        let (document, parsing) = (Arc::clone(&plan.spec), limits.clone());
         let spec = tokio::task::spawn_blocking(move || {
-            let spec = Spec::parse(document, &parsing)?;
+            let spec = Spec::parse((*document).clone(), &parsing)?;
             let references = spec.references();
             Ok::<_, ApiError>((Arc::new(spec), references))
         });

@@ -132,13 +132,13 @@ impl Apply {
             manifest_digest: digest,
             idempotency_key: request.idempotency_key,
             principal: principal(&caller),
-            spec: Value::Null,
+            spec: Arc::default(),
             is_noop,
             created_at: now,
             expires_at: now.plus(SignedDuration::from_hours(i64::from(self.settings.plan_hours))),
         };
         if !dry_run {
-            plan.spec = spec.normalised.clone();
+            plan.spec = Arc::new(spec.normalised.clone());
             self.keep_plan(&mut plan, &references, status).await?;
         }
 

@@ -65,7 +65,7 @@ impl Apply {
         trace: String,
     ) -> ApiResult<Value> {
         let _turn = self.turn(&project.id).await;
-        self.settle_pending(project).await?;
+        self.settle_begun(project).await?;
         let refuse = |code, message| error::promote(StatusCode::CONFLICT, code, message);
         let not_ready =
             || refuse("PROMOTE_RELEASE_NOT_READY", "This release was never live, or its content is gone. Deploy anew.");

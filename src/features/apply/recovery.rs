@@ -51,9 +51,26 @@ impl Apply {
         self.tasks.wait().await;
     }
 
-    /// Settles an operation that was executing when its process died, or whose outcome could not be recorded.
+    /// As [`Apply::settle`], in its project's turn.
     async fn recover(&self, operation: &Operation) -> ApiResult<()> {
         let _turn = self.turn(&operation.project).await;
+        let operation = self.operation(&operation.id).await?;
+        self.settle(&operation).await
+    }
+
+    /// Settles an operation that nobody works on: one that waits to be activated, that was executing when its process
+    /// died, or whose outcome could not be recorded. The caller holds the project's turn.
+    pub(super) async fn settle(&self, operation: &Operation) -> ApiResult<()> {
+        match operation.status {
+            Status::ActivationPending => return self.attempt_again(operation).await,
+            Status::Committing
+            | Status::Staging
+            | Status::Gating
+            | Status::Migrating
+            | Status::SchemaSettling
+            | Status::Activating => {}
+            _ => return Ok(()),
+        }
         let Some(project) = self.projects.live(&operation.project) else {
             return self.end_failed(operation, &error::interrupted(MutationState::RolledBack)).await;
         };
@@ -124,7 +141,7 @@ impl Apply {
                 _ = ticks.tick() => {}
             }
             if let Err(error) = self.sweep().await {
-                tracing::warn!(%error, "old plans and releases are swept later");
+                tracing::warn!(%error, cause = ?error.cause(), "old plans and releases are swept later");
             }
         }
     }
@@ -144,11 +161,8 @@ impl Apply {
 
     /// Operations whose outcome could not be recorded because the database was away.
     async fn settle_orphans(&self) -> ApiResult<()> {
-        let left = operations::unfinished(&**self.control.get().await?).await?;
-        let patience = SignedDuration::from_mins(15);
-        let now = self.clock.now();
-        for operation in left {
-            if !self.runs.has(&operation.id) && now.since(operation.updated_at) > patience {
+        for operation in operations::unfinished(&**self.control.get().await?).await? {
+            if !self.runs.has(&operation.id) {
                 self.recover(&operation).await?;
             }
         }

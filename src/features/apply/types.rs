@@ -1,5 +1,7 @@
 //! What plans and operations are, inside and on the wire (contract 03 §5-7).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -285,7 +287,7 @@ pub(super) struct Plan {
     pub idempotency_key: Option<String>,
     pub principal: String,
     /// The normalised spec.
-    pub spec: Value,
+    pub spec: Arc<Value>,
     pub is_noop: bool,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,

@@ -102,6 +102,11 @@ async fn the_data_api_answers_on_tenant_hosts_and_the_control_plane_does_not() {
     assert_eq!(get(appliance, &host, "/projects/v1").code(), "NO_SITE_DEPLOYED");
     assert_eq!(get(appliance, &host, "/health").code(), "NO_SITE_DEPLOYED");
     assert_eq!(get(appliance, &host, "/metrics").code(), "NO_SITE_DEPLOYED");
+    project.deploy_site(&[("index.html", "home"), ("rest/v1/nope.html", "file")]).await;
+    assert_eq!(get(appliance, &host, "/").text(), "home");
+    let refused = send(appliance, "GET", &host, "/rest/v1/nope", "");
+    assert_eq!(refused.status, 401, "{}", refused.text());
+    assert_eq!(get(appliance, &host, "/projects/v1").text(), "home", "a path like any other");
 }
 
 #[test]
@@ -152,4 +157,21 @@ fn floods_of_headers_are_refused() {
     let target = format!("/{}", "a".repeat(100_000));
     assert!([404, 414, 431].contains(&get(appliance, "nope.localhost", &target).status));
     assert_eq!(get(appliance, "localhost", "/health").status, 200);
+}
+
+#[test]
+fn the_api_host_greets_people_and_programs() {
+    let appliance = Appliance::shared();
+    let page = send(appliance, "GET", "localhost", "/", "Accept: text/html,*/*;q=0.8\r\n");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let data_dir = appliance.data_dir().display().to_string();
+    assert!(!page.text().contains(&data_dir) && page.text().contains("/openapi.json"));
+    let json = send(appliance, "GET", "localhost", "/", "");
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    let facts: Value = serde_json::from_slice(&json.body).expect("JSON");
+    assert!(facts["openapi"].as_str().is_some_and(|url| url.ends_with("/openapi.json")), "{facts}");
+    assert_eq!(send(appliance, "HEAD", "localhost", "/", "").status, 200);
+    assert_eq!(send(appliance, "DELETE", "localhost", "/", "").status, 404);
 }

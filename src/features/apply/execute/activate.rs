@@ -30,18 +30,20 @@ impl Apply {
     /// just before ours.
     pub(super) async fn flip(&self, execution: &Execution, in_project: Option<Transaction<'_>>) -> Result<(), Stop> {
         let now = self.clock.now();
+        if let Some(in_project) = &in_project {
+            // Only in the project's turn the pointer moves, so its next generation is known here.
+            let generation = self.live.pointer(&execution.project.id).map_or(0, |pointer| pointer.generation) + 1;
+            self.mark(in_project, execution, generation).await.map_err(Stop::of)?;
+        }
         let mut connection = self.control.get().await?;
         operations::begin_activation(&**connection, &execution.operation, now).await?;
         let client: &mut tokio_postgres::Client = &mut connection;
         let tx = client.transaction().await?;
         let generation = self.write(&tx, execution, now).await?;
+        self.faults.pass(Point::Activating).map_err(Stop::of)?;
         if let Some(in_project) = in_project {
-            self.mark(&in_project, execution, generation).await.map_err(Stop::of)?;
-            self.faults.pass(Point::Activating).map_err(Stop::of)?;
             in_project.commit().await.map_err(of_project_commit)?;
             self.faults.pass(Point::BetweenCommits).map_err(Stop::of)?;
-        } else {
-            self.faults.pass(Point::Activating).map_err(Stop::of)?;
         }
         if let Err(error) = tx.commit().await {
             drop(connection);

@@ -351,7 +351,7 @@ impl Apply {
         let is_promote = operation.kind == Kind::Promote;
         let pending = match &plan {
             Some(plan) => {
-                let spec = Spec::parse(plan.spec.clone(), &self.box_limits())?;
+                let spec = Spec::parse((*plan.spec).clone(), &self.box_limits())?;
                 self.pending_of(&project, operation, &spec).await?
             }
             None => {

@@ -123,21 +123,25 @@ pub async fn unfinished<C: GenericClient + Sync>(client: &C) -> Result<Vec<Opera
     rows.iter().map(operation).collect()
 }
 
-/// Operations of a project whose activation waits to be tried again.
-pub async fn pending_of<C: GenericClient + Sync>(
+/// What a project has begun and not ended: at most one operation. Whoever holds the project's turn and finds it
+/// executing knows that nobody works on it any more.
+pub async fn begun_of<C: GenericClient + Sync>(
     client: &C,
     project: &ProjectId,
-) -> Result<Option<Operation>, DatabaseError> {
-    let row = client
-        .query_opt(
+) -> Result<Vec<Operation>, DatabaseError> {
+    let rows = client
+        .query(
             &format!(
                 "select {COLUMNS} from apply_operations
-                 where project_id = $1 and status = 'activation_pending' order by created_at limit 1"
+                 where project_id = $1
+                   and status in ('committing', 'staging', 'gating', 'migrating', 'schema_settling', 'activating',
+                                  'activation_pending')
+                 order by created_at"
             ),
             &[&project.as_str()],
         )
         .await?;
-    row.as_ref().map(operation).transpose()
+    rows.iter().map(operation).collect()
 }
 
 /// Activations whose pause is over.

@@ -1,5 +1,7 @@
 //! Plans.
 
+use std::sync::Arc;
+
 use tokio_postgres::{GenericClient, types::Json};
 
 use super::{damaged, id, optional_id};
@@ -63,7 +65,7 @@ pub async fn insert<C: GenericClient + Sync>(client: &C, plan: &Plan) -> Result<
                 &plan.manifest_digest,
                 &plan.idempotency_key,
                 &plan.principal,
-                &Json(&plan.spec),
+                &Json(&*plan.spec),
                 &plan.is_noop,
                 &plan.created_at,
                 &plan.expires_at,
@@ -97,7 +99,7 @@ pub async fn find<C: GenericClient + Sync>(client: &C, plan: &PlanId) -> Result<
         manifest_digest: row.try_get("manifest_digest")?,
         idempotency_key: row.try_get("idempotency_key")?,
         principal: row.try_get("principal")?,
-        spec: row.try_get::<_, Json<_>>("spec")?.0,
+        spec: Arc::new(row.try_get::<_, Json<_>>("spec")?.0),
         is_noop: row.try_get("is_noop")?,
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,

@@ -274,7 +274,7 @@ pub async fn prunable<C: GenericClient + Sync>(
              left join live_releases l on l.project_id = r.project_id
              left join releases live on live.id = l.release_id
              where r.status <> 'active' and live.parent_id is distinct from r.id
-               and r.place > $1 + 1 and r.used_at < $2
+               and r.place > $1::bigint + 1 and r.used_at < $2
              limit $3",
             &[&newest, &before, &most],
         )
