@@ -119,7 +119,8 @@ pub(super) async fn cors(request: Request, next: Next) -> Response {
     if is_cookie_path {
         return response;
     }
-    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    // A function may have said it for itself.
+    response.headers_mut().entry(ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
     response
 }
 
