@@ -15,6 +15,7 @@ use crate::{
     engines::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
+        queue::Queue,
     },
     features::{
         apply::{self, Apply},
@@ -23,6 +24,7 @@ use crate::{
         billing::{self, Billing},
         content::{self, Content},
         expose::{self, Expose},
+        functions::{self, Deployed, Functions, NoEngine, Routed, Signups},
         hosts::{HostNames, Hosts},
         idempotency::Idempotency,
         identity::{Identity, IdentitySettings, admin},
@@ -31,7 +33,7 @@ use crate::{
         projects::{self, ProjectSettings, Projects},
         rest::{self, Rest},
         secrets::{self, Secrets},
-        sites::{self, NoFunctions, Sites},
+        sites::{self, Sites},
         sql::{self, Sql},
         status::{self, Capability, PaymentsInfo, Status},
         subdomains::{self, Subdomains},
@@ -74,6 +76,8 @@ pub struct App {
     content: Arc<Content>,
     assets: Arc<Assets>,
     secrets: Arc<Secrets>,
+    functions: Arc<Functions>,
+    queue: Arc<Queue>,
     apply: Arc<Apply>,
     status: Arc<Status>,
 }
@@ -238,6 +242,25 @@ impl App {
         }));
         // Before anything is served: deploys that a crash interrupted are finished or given up.
         apply.start().await.map_err(refuse)?;
+        let queue = Queue::new(database.clone(), clock.clone());
+        let functions = Arc::new(Functions::new(functions::Dependencies {
+            control: database.clone(),
+            clock: clock.clone(),
+            identity: Arc::clone(&identity),
+            orgs: Arc::clone(&orgs),
+            tiers: Arc::clone(&tiers),
+            projects: Arc::clone(&projects),
+            user_keys: Arc::clone(&user_keys),
+            releases: Arc::new(Deployed(Arc::clone(&apply))),
+            secrets: Arc::clone(&secrets) as _,
+            sessions: Arc::clone(&auth) as _,
+            executor: Arc::new(NoEngine),
+            queue: queue.waker(),
+            public_url: public_url.clone(),
+            settings: config.functions.clone(),
+        }));
+        auth.set_signup_hook(Arc::new(Signups(Arc::downgrade(&functions))));
+        let queue = Arc::new(functions::handle_runs(queue, &functions));
         let sites = Arc::new(Sites::new(sites::Dependencies {
             hosts: Arc::clone(&hosts),
             identity: Arc::clone(&identity),
@@ -245,7 +268,7 @@ impl App {
             content: Arc::clone(&content),
             assets: Arc::clone(&assets),
             releases: apply.releases(),
-            functions: Arc::new(NoFunctions),
+            functions: Arc::new(Routed(Arc::clone(&functions))),
             store: Arc::clone(&engines.blobs) as _,
             settings: config.sites.clone(),
         }));
@@ -291,6 +314,8 @@ impl App {
                 assets,
                 secrets,
                 apply,
+                functions,
+                queue,
                 status,
             },
             engines,
@@ -302,6 +327,8 @@ impl App {
         tasks.spawn(Arc::clone(&self.status).sample_forever(stop.clone()));
         tasks.spawn(self.clone().sweep_forever(stop.clone()));
         tasks.spawn(Arc::clone(&self.content).run(stop.clone()));
+        tasks.spawn(Arc::clone(&self.functions).work(stop.clone()));
+        tasks.spawn(Arc::clone(&self.queue).work(stop.clone()));
     }
 
     /// Ends the services' own work and writes what must reach the database before it stops.
@@ -309,6 +336,7 @@ impl App {
         if time::timeout(DEPLOY_GRACE, self.apply.stop()).await.is_err() {
             tracing::info!("a deploy was cut off; it is settled at the next start");
         }
+        self.functions.stop().await;
         self.projects.stop().await;
     }
 
@@ -338,6 +366,7 @@ impl App {
             .merge(secrets::router())
             .merge(apply::router(config.apply.max_body_bytes))
             .merge(subdomains::router())
+            .merge(functions::router())
             .merge(sites::router());
         edge::router(api, self.clone(), metrics, greeting, &config.http, &config.trusted_proxies)
     }
@@ -358,6 +387,9 @@ impl App {
             self.payments.shrink();
             if let Err(error) = self.user_keys.sweep().await {
                 tracing::warn!(%error, "cannot forget retired user keys yet");
+            }
+            if let Err(error) = self.functions.sweep().await {
+                tracing::warn!(%error, "cannot forget old logs of functions yet");
             }
             if let Err(error) = self.auth.sweep().await {
                 tracing::warn!(%error, "cannot forget ended user sessions yet");

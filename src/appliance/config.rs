@@ -31,6 +31,7 @@ use crate::{
         auth::AuthSettings,
         billing::PriceSettings,
         content::ContentSettings,
+        functions::FunctionSettings,
         hosts::SubdomainSettings,
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
@@ -87,6 +88,7 @@ pub struct Config {
     pub content: ContentSettings,
     pub assets: AssetSettings,
     pub apply: ApplySettings,
+    pub functions: FunctionSettings,
     /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
     pub testing: TestingSettings,
     pub subdomains: SubdomainSettings,
@@ -124,6 +126,7 @@ impl Default for Config {
             content: ContentSettings::default(),
             assets: AssetSettings::default(),
             apply: ApplySettings::default(),
+            functions: FunctionSettings::default(),
             testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),
             sites: SiteSettings::default(),

@@ -3,3 +3,5 @@
 pub mod blobs;
 pub mod chain;
 pub mod postgres;
+pub mod queue;
+pub mod sandbox;

@@ -1,7 +1,8 @@
 //! The capabilities of Run402, one folder each. A feature uses another only through what its `mod.rs` exports.
 //!
 //! Order of dependence: identity ← orgs ← billing ← payments ← tiers ← projects ← sql ← expose; user_keys ← rest;
-//! hosts ← projects ← content ← assets ← releases ← apply ← subdomains, sites; secrets beside content; status looks
+//! hosts ← projects ← content ← assets ← releases ← apply ← subdomains, sites ← functions; secrets
+//! beside content; status looks
 //! at all.
 
 pub mod apply;
@@ -10,6 +11,7 @@ pub mod auth;
 pub mod billing;
 pub mod content;
 pub mod expose;
+pub mod functions;
 pub mod hosts;
 pub mod idempotency;
 pub mod identity;

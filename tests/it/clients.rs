@@ -141,6 +141,11 @@ fn the_sdk_and_the_functions_package_use_the_data_api() {
 }
 
 #[test]
+fn the_sdk_deploys_and_manages_functions() {
+    run("functions.test.mjs");
+}
+
+#[test]
 fn the_sdk_keeps_assets() {
     run("assets.test.mjs");
 }

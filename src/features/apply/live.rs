@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use tokio::sync::broadcast;
 
 use super::store::releases::{self, Pointer, Release};
 use crate::{
@@ -19,6 +20,8 @@ use crate::{
 
 /// Every release has some weight, however few files it serves.
 const LEAST_WEIGHT: usize = 16;
+/// Changes kept for a listener that is behind; it is told when it missed some.
+const CHANGES_KEPT: usize = 256;
 
 struct Kept {
     release: Arc<ServedRelease>,
@@ -40,6 +43,8 @@ pub(super) struct Live {
     cache: RwLock<Cache>,
     /// Files of all releases in the cache, at most.
     capacity: usize,
+    /// Says which projects have another live release.
+    changes: broadcast::Sender<ProjectId>,
     ticks: AtomicU64,
     /// One reader of a large release at a time, so that a burst of requests reads it once.
     loading: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -52,6 +57,7 @@ impl Live {
             pointers: RwLock::default(),
             cache: RwLock::default(),
             capacity,
+            changes: broadcast::Sender::new(CHANGES_KEPT),
             ticks: AtomicU64::new(1),
             loading: Mutex::default(),
         }
@@ -76,8 +82,16 @@ impl Live {
         let mut pointers = self.pointers.write().unwrap_or_else(PoisonError::into_inner);
         // An activation that committed later may have come first.
         if pointers.get(&project).is_none_or(|known| known.generation <= pointer.generation) {
-            pointers.insert(project, pointer);
+            pointers.insert(project.clone(), pointer);
         }
+        drop(pointers);
+        // Nobody need listen.
+        let _ = self.changes.send(project);
+    }
+
+    /// Projects whose live release is another, from now on.
+    pub fn changes(&self) -> broadcast::Receiver<ProjectId> {
+        self.changes.subscribe()
     }
 
     /// Its bytes are gone.

@@ -7,7 +7,7 @@ use std::{
 
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, broadcast};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -108,6 +108,16 @@ impl Apply {
     /// Where served releases come from.
     pub fn releases(&self) -> Arc<dyn ReleaseSource> {
         Arc::clone(&self.live) as _
+    }
+
+    /// Projects whose live release is another, from now on.
+    pub fn changes(&self) -> broadcast::Receiver<ProjectId> {
+        self.live.changes()
+    }
+
+    /// Projects that have a live release.
+    pub fn deployed(&self) -> Vec<ProjectId> {
+        self.live.projects()
     }
 
     /// A release that was live at some time, read if need be; none when it was never live or its bytes are gone.

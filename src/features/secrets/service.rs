@@ -1,6 +1,9 @@
 //! The rules of secrets.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio_postgres::Transaction;
 
@@ -35,6 +38,8 @@ pub struct Secrets {
     master_key: MasterKey,
     orgs: Arc<Orgs>,
     tiers: Arc<Tiers>,
+    /// How often the values of a project changed since the start.
+    versions: Mutex<HashMap<ProjectId, u64>>,
 }
 
 impl Secrets {
@@ -45,6 +50,7 @@ impl Secrets {
             master_key: parts.master_key,
             orgs: parts.orgs,
             tiers: parts.tiers,
+            versions: Mutex::default(),
         }
     }
 
@@ -70,6 +76,7 @@ impl Secrets {
             return Err(gone());
         }
         tx.commit().await.map_err(DatabaseError::from)?;
+        self.changed(&project.id);
         Ok(())
     }
 
@@ -85,7 +92,18 @@ impl Secrets {
             return Err(SecretError::NotFound.into());
         }
         tx.commit().await.map_err(DatabaseError::from)?;
+        self.changed(&project.id);
         Ok(())
+    }
+
+    /// Grows when a value was set or removed; what an activation removes shows in the release's generation instead.
+    /// Begins anew with the process.
+    pub fn version(&self, project: &ProjectId) -> u64 {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(project).copied().unwrap_or(0)
+    }
+
+    fn changed(&self, project: &ProjectId) {
+        *self.versions.lock().unwrap_or_else(PoisonError::into_inner).entry(project.clone()).or_default() += 1;
     }
 
     /// Names and times, sorted by name.

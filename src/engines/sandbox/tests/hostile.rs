@@ -1,0 +1,141 @@
+//! Programs that mean harm, or that are merely broken in the worst way.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Failure, Limits, Modules, Program, get, limits, run, sandbox, text};
+
+async fn limited(source: &str, limits: Limits) -> Arc<Program> {
+    let image = sandbox().compile(Modules::single(source)).await.unwrap();
+    Arc::new(sandbox().program(image, &Default::default(), limits))
+}
+
+#[tokio::test]
+async fn whatever_runs_for_ever_is_stopped_at_its_deadline() {
+    for source in [
+        "export default () => { for (;;) {} }",
+        "for (;;) {}",
+        "await new Promise(() => setInterval(() => {}, 1)); export default () => 1",
+        "export default () => /^(a+)+$/.test('a'.repeat(40) + 'b')",
+        "export default async () => { for (;;) await null; }",
+        "export default () => new Promise(() => { const f = () => queueMicrotask(f); f(); })",
+        "export default () => new Promise(() => { const f = () => { setTimeout(f, 0); setTimeout(f, 0); }; f(); })",
+        "export default async () => { try { for (;;) {} } finally { for (;;) {} } }",
+        "export default () => ({ get toJSON() { for (;;) {} } })",
+        "export default () => { throw { get message() { for (;;) {} } } }",
+    ] {
+        let program = limited(source, limits(300)).await;
+        let began = Instant::now();
+        let outcome = get(&program).await;
+        let stopped = matches!(outcome, Err(Failure::Timeout | Failure::Memory));
+        assert!(stopped, "{source}: {outcome:?}");
+        assert!(began.elapsed().as_millis() < 2_000, "{source}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn allocation_without_end_meets_the_memory_limit() {
+    for source in [
+        "export default () => { const a = []; for (;;) a.push(new Uint8Array(1 << 20)); }",
+        "export default () => { const a = []; for (;;) a.push({ a }); }",
+        "const m = new Map(); let i = 0; for (;;) m.set(i++, 'x'.repeat(1000) + i); export default () => 1",
+        "export default () => Array.from({ length: 5e7 }, (_, i) => ({ i }))",
+    ] {
+        let program = limited(source, limits(20_000)).await;
+        let outcome = get(&program).await;
+        assert!(matches!(outcome, Err(Failure::Memory)), "{source}: {outcome:?}");
+    }
+    let caught = "export default () => { try { new ArrayBuffer(1e9) } catch (e) { return e.name } }";
+    assert!(text(caught).await.contains("Error"));
+}
+
+#[tokio::test]
+async fn deep_recursion_is_a_range_error() {
+    let source = "let depth = 0; const f = () => { depth++; return f() + 1 }; export default () => { try { f() } catch (e) { return [e.name, depth > 1000] } }";
+    assert_eq!(text(source).await, "[\"RangeError\",true]");
+    let nested = "export default () => { try { JSON.parse('['.repeat(1e6)) } catch (e) { return e.name } }";
+    assert!(text(nested).await.contains("Error"));
+    let getters = "const o = {}; Object.defineProperty(o, 'x', { get() { return this.x } }); export default () => { try { o.x } catch (e) { return e.name } }";
+    assert_eq!(text(getters).await, "\"RangeError\"");
+    let sorted = "const f = (n) => [2, 1].sort(() => f(n + 1)); export default () => { try { f(0) } catch (e) { return e.name } }";
+    assert_eq!(text(sorted).await, "\"RangeError\"");
+}
+
+#[tokio::test]
+async fn the_bridge_is_out_of_reach_of_polluted_prototypes() {
+    let source = "
+        const seen = [];
+        for (const proto of [Object.prototype, Array.prototype, Function.prototype, Map.prototype, Promise.prototype]) {
+          for (const key of ['call', 'resolve', 'fail', 'dispatch', 'event', 'status', 'headers', 'body', 'url', 'handle']) {
+            if (key in proto && proto !== Object.prototype) continue;
+            Object.defineProperty(proto, key, { configurable: true, get() { seen.push(key); return undefined }, set() { seen.push(key) } });
+          }
+        }
+        export default () => new Response(typeof __host + typeof globalThis.__host)";
+    assert_eq!(text(source).await, "undefinedundefined");
+    let json =
+        "JSON.parse = () => { throw new Error('mine') }; JSON.stringify = () => 'mine'; export default () => 'x'";
+    // What a function breaks for itself is its own loss, and nobody else's.
+    let _ = run(json).await;
+    assert_eq!(text("export default () => 'fine'").await, "\"fine\"");
+}
+
+#[tokio::test]
+async fn a_response_longer_than_the_limit_is_refused() {
+    let small = Limits { response_bytes: 1000, ..limits(5_000) };
+    let program = limited("export default () => new Response('x'.repeat(1001))", small.clone()).await;
+    assert_eq!(get(&program).await, Err(Failure::ResponseTooLarge(1000)));
+    let endless =
+        "export default () => new Response(new ReadableStream({ pull(c) { c.enqueue(new Uint8Array(1 << 20)) } }))";
+    let program = limited(endless, small).await;
+    assert!(matches!(get(&program).await, Err(Failure::Memory | Failure::Timeout)));
+}
+
+#[tokio::test]
+async fn host_operations_and_logs_of_a_call_are_limited() {
+    let few = Limits { host_calls: 50, ..limits(5_000) };
+    let program = limited("export default () => { for (let i = 0; i < 100; i++) crypto.randomUUID() }", few).await;
+    let Err(Failure::Threw(thrown)) = get(&program).await else { panic!() };
+    assert_eq!(thrown.name, "RangeError");
+
+    let quiet = Limits { log_bytes: 100, ..limits(5_000) };
+    let program =
+        limited("export default () => { for (let i = 0; i < 100; i++) console.log('0123456789'); return 1 }", quiet)
+            .await;
+    let platform = Arc::new(super::Platform::default());
+    sandbox().call(&program, super::request("GET", "http://localhost/", ""), platform.clone()).await.unwrap();
+    let texts = platform.texts();
+    assert_eq!(texts.len(), 11);
+    assert!(texts[10].starts_with("90 more log entries"), "{}", texts[10]);
+}
+
+#[tokio::test]
+async fn a_busy_function_does_not_hold_up_others() {
+    let busy = limited("export default () => { for (;;) {} }", limits(2_000)).await;
+    let burning: Vec<_> = (0..6)
+        .map(|_| {
+            let busy = busy.clone();
+            tokio::spawn(async move { get(&busy).await })
+        })
+        .collect();
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let quick = limited("export default () => 'quick'", limits(5_000)).await;
+    let began = Instant::now();
+    get(&quick).await.unwrap();
+    assert!(began.elapsed().as_millis() < 1_500, "{:?}", began.elapsed());
+    for task in burning {
+        assert_eq!(task.await.unwrap(), Err(Failure::Timeout));
+    }
+}
+
+#[tokio::test]
+async fn compiling_hostile_source_ends() {
+    for source in [
+        "(".repeat(200_000),
+        "[".repeat(200_000),
+        format!("const a = {}1", "-".repeat(500_000)),
+        "a=>".repeat(100_000),
+        "\0".to_owned(),
+    ] {
+        assert!(sandbox().compile(Modules::single(source)).await.is_err());
+    }
+}

@@ -1,0 +1,41 @@
+//! What the operator may set.
+
+use serde::{Deserialize, Serialize};
+
+/// `functions.*`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FunctionSettings {
+    /// Calls of one project that run at a time; further ones wait. Calls that functions make to this box are counted
+    /// apart, by their depth.
+    pub running_per_project: usize,
+    /// Calls of one project that wait; the next is answered 503 `FUNCTION_BUSY`.
+    pub queued_per_project: usize,
+    /// Calls of all projects that run at a time. Who waits is served in turns, project by project.
+    pub running: usize,
+    /// Longest time a call waits for its turn, in seconds.
+    pub patience_seconds: u64,
+    /// How long log entries are kept, in hours.
+    pub log_hours: u32,
+    /// Log text one project keeps, in MiB; the oldest goes first.
+    pub log_project_mb: u32,
+    /// Log text of one invocation that is kept, in KiB.
+    pub log_invocation_kb: u32,
+    /// Longest log entry, in KiB; longer ones are cut.
+    pub log_line_kb: u32,
+}
+
+impl Default for FunctionSettings {
+    fn default() -> Self {
+        Self {
+            running_per_project: 4,
+            queued_per_project: 16,
+            running: 64,
+            patience_seconds: 10,
+            log_hours: 24,
+            log_project_mb: 10,
+            log_invocation_kb: 64,
+            log_line_kb: 16,
+        }
+    }
+}

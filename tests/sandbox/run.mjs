@@ -1,0 +1,16 @@
+// Runs the cases under Node: what they assert is what Node does.
+import { readdirSync } from 'node:fs';
+
+let failed = 0;
+for (const name of readdirSync(new URL('.', import.meta.url)).sort()) {
+  if (name === 'run.mjs' || !name.endsWith('.mjs')) continue;
+  for (const [title, run] of Object.entries(await import(`./${name}`))) {
+    try {
+      await run();
+    } catch (error) {
+      failed++;
+      console.error(`${name}: ${title}:`, error);
+    }
+  }
+}
+process.exitCode = failed === 0 ? 0 : 1;

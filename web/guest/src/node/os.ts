@@ -1,0 +1,22 @@
+// A machine of no particular make: nothing of the real one shows.
+export const EOL = '\n';
+export const devNull = '/dev/null';
+export const platform = () => 'linux';
+export const type = () => 'Linux';
+export const release = () => '6.0.0';
+export const version = () => '#1';
+export const machine = () => 'wasm32';
+export const arch = () => 'wasm32';
+export const endianness = () => 'LE';
+export const hostname = () => 'function';
+export const homedir = () => '/app';
+export const tmpdir = () => '/tmp';
+export const cpus = () => [{ model: 'wasm', speed: 0, times: { user: 0, nice: 0, sys: 0, idle: 0, irq: 0 } }];
+export const availableParallelism = () => 1;
+export const totalmem = () => 134217728;
+export const freemem = () => 67108864;
+export const uptime = () => performance.now() / 1000;
+export const loadavg = () => [0, 0, 0];
+export const networkInterfaces = () => ({});
+export const userInfo = () => ({ username: 'function', uid: 1000, gid: 1000, shell: null, homedir: '/app' });
+export const constants = { signals: {}, errno: {}, priority: {} };

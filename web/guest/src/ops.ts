@@ -1,0 +1,22 @@
+// Operation codes, as in src/engines/sandbox/ops.rs; a test there reads this file and fails when they differ.
+export const Op = {
+  log: 1,
+  random: 2,
+  urlParse: 3,
+  urlSet: 4,
+  textDecode: 5,
+  textLabel: 6,
+  digest: 10,
+  crypto: 11,
+  zlibOpen: 20,
+  zlibWrite: 21,
+  zlibClose: 22,
+  fetch: 40,
+  bodyRead: 41,
+  bodyCancel: 42,
+  uploadWrite: 43,
+  uploadEnd: 44,
+  cancel: 45,
+  dns: 50,
+  service: 60,
+} as const;
