@@ -143,7 +143,8 @@ impl Fixture {
 
     async fn exchange(&self, call: Call<'_>) -> Result<Response, RestError> {
         let cache = self.cache().await;
-        self.exchange_on(&mut self.connection().await, &cache, call).await
+        let mut connection = self.connection().await;
+        self.exchange_on(&mut connection, &cache, call).await
     }
 
     async fn exchange_on(
