@@ -161,7 +161,7 @@ impl App {
             tiers: Arc::clone(&tiers),
             hosts: Arc::clone(&hosts),
             data_dir: data_dir.path().to_owned(),
-            settings: ProjectSettings { free: config.billing.free || config.projects.free, ..config.projects.clone() },
+            settings: ProjectSettings { free: config.billing.free, ..config.projects.clone() },
             rates: config.rate_limits.clone(),
             limits: config.limits.clone(),
         }));
@@ -291,7 +291,7 @@ impl App {
             database,
             clock,
         ));
-        let inventory: Arc<dyn ProjectInventory> = Arc::clone(&projects) as _;
+        let inventory: Arc<dyn ProjectInventory> = Arc::clone(&apply) as _;
         Ok((
             Self {
                 identity,

@@ -35,6 +35,7 @@ mod service;
 mod settings;
 mod store;
 mod types;
+mod usage;
 
 pub use amend::Amended;
 pub use routes::router;

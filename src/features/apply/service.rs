@@ -140,7 +140,7 @@ impl Apply {
         let functions = self.tiers.function_limits(tier);
         let whole = |value: i64| u32::try_from(value.max(0)).unwrap_or(u32::MAX);
         let connection = self.control.get().await?;
-        let elsewhere = releases::scheduled_elsewhere(&**connection, project.organisation, &project.id).await?;
+        let elsewhere = releases::scheduled_functions(&**connection, project.organisation, Some(&project.id)).await?;
         let limits = SpecLimits::default();
         Ok(SpecLimits {
             max_timeout_seconds: limits.max_timeout_seconds.min(whole(functions.timeout_seconds)),

@@ -2,35 +2,41 @@
 
 use futures_util::future::BoxFuture;
 
-use super::Projects;
+use super::{Projects, store};
 use crate::{
     common::{ApiResult, OrganisationId},
     features::tiers::{Inventory, PoolUsage, ProjectEntry, ProjectInventory},
 };
 
 impl ProjectInventory for Projects {
+    /// Counters that are not written yet are written first.
     fn usage(&self, organisation: OrganisationId) -> BoxFuture<'_, ApiResult<PoolUsage>> {
         Box::pin(async move {
-            let usage = self.usage_of_organisation(organisation).await?;
+            self.flush().await?;
+            let connection = self.control.get().await?;
+            let facts = store::organisation_facts(&connection, &[organisation.0]).await?;
+            let Some(facts) = facts.first() else { return Ok(PoolUsage::default()) };
+            let projects = store::list(&connection, &[organisation.0], None, None).await?.len();
             Ok(PoolUsage {
-                projects: usage.projects,
-                api_calls: usage.total_api_calls,
-                storage_bytes: usage.total_storage_bytes,
+                projects: i64::try_from(projects).unwrap_or(i64::MAX),
+                api_calls: facts.api_calls,
+                storage_bytes: facts.storage_bytes,
             })
         })
     }
 
+    /// Newest first. Schedules are known where releases are.
     fn inventory(&self, organisation: OrganisationId) -> BoxFuture<'_, ApiResult<Inventory>> {
         Box::pin(async move {
             let usage = ProjectInventory::usage(self, organisation).await?;
-            let projects = self.rows_of_organisation(organisation).await?.into_iter().map(|row| ProjectEntry {
+            let rows = store::list(&self.control.get().await?, &[organisation.0], None, None).await?;
+            let projects = rows.into_iter().map(|row| ProjectEntry {
+                status: row.status().to_owned(),
+                archived: row.archived_at.is_some(),
                 id: row.id,
                 name: row.name,
-                status: row.status.to_owned(),
-                archived: row.archived,
                 created_at: row.created_at,
             });
-            // Functions, and with them schedules, are a later issue: none exist.
             Ok(Inventory { usage, projects: projects.collect(), scheduled_functions: 0 })
         })
     }

@@ -38,7 +38,6 @@ pub use gate::{ClosedGate, Passage};
 pub use routes::router;
 pub use service::{Dependencies, PlatformStep, Projects, StartError};
 pub use settings::{LimitSettings, ProjectSettings, RateSettings};
-pub use types::{OrganisationProject, OrganisationUsage};
 
 use crate::common::{OrganisationId, ProjectId, Slot};
 

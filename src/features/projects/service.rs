@@ -16,7 +16,6 @@ use super::{
     registry::{Live, Registry, Runtime, Snapshot},
     settings::{LimitSettings, ProjectSettings, RateSettings},
     store::{self, OrganisationFacts},
-    types::{OrganisationProject, OrganisationUsage},
 };
 use crate::{
     common::{
@@ -406,44 +405,6 @@ impl Projects {
             }
         }
         Ok(())
-    }
-
-    /// Totals of an organisation's live projects (01 §7.2), counters not yet written included.
-    pub async fn usage_of_organisation(
-        &self,
-        organisation: OrganisationId,
-    ) -> Result<OrganisationUsage, DatabaseError> {
-        self.flush().await?;
-        let connection = self.control.get().await?;
-        let facts = store::organisation_facts(&connection, &[organisation.0]).await?;
-        let Some(facts) = facts.first() else { return Ok(OrganisationUsage::default()) };
-        let projects = store::list(&connection, &[organisation.0], None, None).await?.len();
-        let limits = self.limits_of(facts.tier);
-        Ok(OrganisationUsage {
-            projects: i64::try_from(projects).unwrap_or(i64::MAX),
-            total_api_calls: facts.api_calls,
-            total_storage_bytes: facts.storage_bytes,
-            api_calls_limit: limits.api_calls,
-            storage_bytes_limit: limits.storage_bytes,
-        })
-    }
-
-    /// The live projects of an organisation, newest first (01 §7.2).
-    pub async fn rows_of_organisation(
-        &self,
-        organisation: OrganisationId,
-    ) -> Result<Vec<OrganisationProject>, DatabaseError> {
-        let rows = store::list(&self.control.get().await?, &[organisation.0], None, None).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| OrganisationProject {
-                status: row.status(),
-                archived: row.archived_at.is_some(),
-                id: row.id,
-                name: row.name,
-                created_at: row.created_at,
-            })
-            .collect())
     }
 
     pub(super) fn limits_of(&self, tier: Option<Tier>) -> Limits {

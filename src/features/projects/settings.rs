@@ -20,7 +20,8 @@ pub struct ProjectSettings {
     pub max_connections_per_login: u32,
     /// Seconds between two measurements of the databases that were used in between.
     pub storage_interval_seconds: u64,
-    /// Whether projects need no tier (`billing.free`): the requested tier is then applied without a charge.
+    /// `billing.free`, no setting of its own: projects need no tier, the requested one is applied without a charge.
+    #[serde(skip)]
     pub free: bool,
 }
 

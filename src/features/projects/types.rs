@@ -262,28 +262,6 @@ pub struct Pinned {
     pub project_id: ProjectId,
 }
 
-/// Totals of an organisation's live projects, for the tier status (01 §7.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OrganisationUsage {
-    pub projects: i64,
-    pub total_api_calls: i64,
-    pub total_storage_bytes: i64,
-    /// The limits in force, overrides of the operator included.
-    pub api_calls_limit: i64,
-    pub storage_bytes_limit: i64,
-}
-
-/// One live project, for the tier status (01 §7.2). Tier, lifecycle and lease are the organisation's.
-#[derive(Clone, Debug)]
-pub struct OrganisationProject {
-    pub id: ProjectId,
-    pub name: String,
-    /// `active` or `archived`.
-    pub status: &'static str,
-    pub archived: bool,
-    pub created_at: Timestamp,
-}
-
 /// A stored project.
 #[derive(Clone, Debug)]
 pub(super) struct ProjectRow {

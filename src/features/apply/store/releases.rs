@@ -236,18 +236,18 @@ pub async fn activate<C: GenericClient + Sync>(
     Ok(generation)
 }
 
-/// Scheduled functions of the organisation's other live projects.
-pub async fn scheduled_elsewhere<C: GenericClient + Sync>(
+/// Scheduled functions of the organisation's live projects, all but `except`.
+pub async fn scheduled_functions<C: GenericClient + Sync>(
     client: &C,
     organisation: OrganisationId,
-    project: &ProjectId,
+    except: Option<&ProjectId>,
 ) -> Result<i64, DatabaseError> {
     let row = client
         .query_one(
             "select coalesce(sum(l.scheduled_functions), 0)::bigint
              from live_releases l join projects p on p.id = l.project_id
-             where p.organisation_id = $1 and p.status = 'active' and p.id <> $2",
-            &[&organisation.0, &project.as_str()],
+             where p.organisation_id = $1 and p.status = 'active' and ($2::text is null or p.id <> $2)",
+            &[&organisation.0, &except.map(ProjectId::as_str)],
         )
         .await?;
     Ok(row.try_get(0)?)
