@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`service`] | the one way a function is called: place, environment, log, engine |
 //! | [`direct`], [`routed`] | calls with a key at the API, and on paths of tenant hosts |
+//! | [`build`] | from source to what an engine links |
 //! | [`gate`], [`actor`] | who is asking, and how a function learns of it |
 //! | [`slots`] | how many calls run at a time, and who waits |
 //! | [`manage`] | list, change, delete, rebuild |
@@ -25,6 +26,7 @@
 //! - A tick of a schedule comes at most once, a durable run at least once.
 
 mod actor;
+pub mod build;
 mod cron;
 mod direct;
 mod doors;
