@@ -1,6 +1,7 @@
 //! The sandbox from outside: small programs, each about one behaviour. What the platform offers the guest is checked
 //! by the programs in tests/sandbox, which Node runs as well (`node tests/sandbox/run.mjs`): they assert what Node does.
 
+mod functions;
 mod hostile;
 mod network;
 mod programs;
@@ -74,7 +75,8 @@ async fn program(modules: Modules) -> Result<Arc<Program>, Failure> {
 
 fn request(method: &str, url: &str, body: &str) -> Request {
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    Request { method: method.to_owned(), url: url.to_owned(), headers, body: Bytes::copy_from_slice(body.as_bytes()) }
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    Request { method: method.to_owned(), url: url.to_owned(), headers, body, ..Request::default() }
 }
 
 async fn get(program: &Arc<Program>) -> Result<Response, Failure> {
