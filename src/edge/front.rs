@@ -18,7 +18,9 @@ use axum::{
     extract::{ConnectInfo, Request},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
-        header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS},
+        header::{
+            ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS,
+        },
     },
     response::{IntoResponse, Response},
 };
@@ -26,7 +28,7 @@ use futures_util::FutureExt;
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
-use super::{Metrics, errors, host, middleware};
+use super::{Metrics, errors, greeting, host, middleware};
 use crate::{
     common::{ApiError, Network, ids, net::any_contains},
     engines::chain::assets::Chain,
@@ -41,8 +43,6 @@ use crate::{
 /// §7.1), and app users' auth, whose project is the host's (06 §1).
 const API_ON_TENANT_HOSTS: [&str; 2] = ["/rest/v1", "/auth/v1"];
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
-/// Nothing may run in the page of an error.
-const ERROR_PAGE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
 /// Everything behind the listener.
 pub struct Front {
@@ -203,7 +203,7 @@ impl Asked {
         if let Some(page) = page {
             headers.insert(CONTENT_TYPE, HTML);
             headers.insert(CONTENT_LENGTH, HeaderValue::from(page.len()));
-            headers.insert(axum::http::header::CONTENT_SECURITY_POLICY, ERROR_PAGE_POLICY);
+            headers.insert(CONTENT_SECURITY_POLICY, greeting::policy(&page));
             *response.body_mut() = Body::from(page);
         }
         if self.method == Method::HEAD {
