@@ -45,6 +45,10 @@ pub struct Request {
     pub url: String,
     pub headers: Vec<(String, String)>,
     pub body: Bytes,
+    /// The request context of `@run402/functions` (contract 05 §8.4, without `request`): an object with `requestId,
+    /// projectId, releaseId, locale, defaultLocale, host, invocationKind, idempotencyKey, actor`. Null: the handler
+    /// runs without one.
+    pub context: serde_json::Value,
 }
 
 /// What the handler answered; the body is whole.
@@ -55,6 +59,8 @@ pub struct Response {
     pub body: Bytes,
     /// Whether the instance was made for this request.
     pub cold: bool,
+    /// Whether the handler read something personal, so that no cache may keep the answer.
+    pub tainted: bool,
 }
 
 /// An image with an environment and limits: what is called. Instances belong to one program; a change of anything
@@ -107,12 +113,15 @@ struct RequestHead<'a> {
     method: &'a str,
     url: &'a str,
     headers: &'a [(String, String)],
+    context: &'a serde_json::Value,
 }
 
 #[derive(Deserialize)]
 struct ResponseHead {
     status: f64,
     headers: Vec<(String, String)>,
+    #[serde(default)]
+    tainted: bool,
 }
 
 /// Where the instance of a call comes from.
@@ -326,7 +335,12 @@ impl Inner {
                 Err(failure) => return (Err(failure), None),
             },
         };
-        let head = RequestHead { method: &request.method, url: &request.url, headers: &request.headers };
+        let head = RequestHead {
+            method: &request.method,
+            url: &request.url,
+            headers: &request.headers,
+            context: &request.context,
+        };
         let outcome = instance.handle(&pack(&head, &[&request.body])).await;
         let quiet = instance.end();
         match outcome.and_then(|frame| response(frame, &program.limits, cold)) {
@@ -376,7 +390,7 @@ fn response(frame: Vec<u8>, limits: &Limits, cold: bool) -> Result<Response, Fai
     }
     let status = (200..=599).find(|status| f64::from(*status) == head.status);
     let status = status.ok_or_else(|| Failure::InvalidResponse(format!("{} is not a status", head.status)))?;
-    Ok(Response { status, headers: head.headers, body, cold })
+    Ok(Response { status, headers: head.headers, body, cold, tainted: head.tainted })
 }
 
 /// Drops instances that were idle too long.

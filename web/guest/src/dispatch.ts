@@ -1,8 +1,9 @@
 // An invocation: frame in, handler, frame out.
-import { decode, encode, hooks, packed, unpacked } from './host';
+import { encode, hooks, packed, unpacked } from './host';
 import { frames, inspectValue } from './inspect';
 import { console } from './console';
 import { setEnvironment } from './node/process';
+import { als, begin, type HostContext, type RequestContext } from './run402/context';
 import { consume, makeRequest, Response } from './web/fetch';
 import { startClock } from './web/performance';
 
@@ -74,6 +75,8 @@ interface RequestHead {
   url: string;
   method: string;
   headers: [string, string][];
+  /** Null outside the platform. */
+  context: HostContext | null;
 }
 
 function invalid(what: string): Error {
@@ -83,29 +86,30 @@ function invalid(what: string): Error {
 const JSON_TYPE: [string, string][] = [['content-type', 'application/json']];
 
 /** The forms a handler may answer in; contract 05 §8.1. */
-async function answer(result: unknown): Promise<Uint8Array> {
+async function answer(result: unknown, tainted: () => boolean): Promise<Uint8Array> {
+  const framed = (status: unknown, headers: [string, string][], body: Uint8Array) => packed({ status, headers, tainted: tainted() }, body);
   if (result instanceof Response) {
-    const { status } = result;
-    return packed({ status, headers: [...result.headers] }, await consume(result));
+    const body = await consume(result);
+    return framed(result.status, [...result.headers], body);
   }
   if (typeof result === 'object' && result !== null) {
     const given = result as Record<string, unknown>;
     if (typeof given.status === 'number' && typeof given.arrayBuffer === 'function' && typeof given.headers === 'object') {
       const body = new Uint8Array((await given.arrayBuffer()) as ArrayBuffer);
-      return packed({ status: given.status, headers: [...(given.headers as Iterable<[string, string]>)] }, body);
+      return framed(given.status, [...(given.headers as Iterable<[string, string]>)], body);
     }
-    if (typeof given.status === 'number' && isEnvelope(given)) return envelope(given);
+    if (typeof given.status === 'number' && isEnvelope(given)) return framed(given.status, ...envelope(given));
     if (typeof given.statusCode === 'number') {
       const headers = Object.entries((given.headers ?? {}) as Record<string, unknown>).flatMap(([name, value]) =>
         (Array.isArray(value) ? value : [value]).map((one): [string, string] => [name, String(one)]),
       );
       const body = typeof given.body === 'string' ? given.body : given.body === undefined ? '' : JSON.stringify(given.body);
-      return packed({ status: given.statusCode, headers }, encode(body ?? ''));
+      return framed(given.statusCode, headers, encode(body ?? ''));
     }
   }
   const text = JSON.stringify(result);
   if (text === undefined) throw invalid(`The handler returned ${typeof result}: it must return a Response or a JSON value`);
-  return packed({ status: 200, headers: JSON_TYPE }, encode(text));
+  return framed(200, JSON_TYPE, encode(text));
 }
 
 function isEnvelope(given: Record<string, unknown>): boolean {
@@ -116,12 +120,12 @@ function isEnvelope(given: Record<string, unknown>): boolean {
   return typeof body === 'object' && (body as { encoding?: unknown }).encoding === 'base64';
 }
 
-function envelope(given: Record<string, unknown>): Uint8Array {
+function envelope(given: Record<string, unknown>): [[string, string][], Uint8Array] {
   const headers = ((given.headers ?? []) as unknown[][]).map(([name, value]): [string, string] => [String(name), String(value)]);
   for (const cookie of (given.cookies ?? []) as unknown[]) headers.push(['set-cookie', String(cookie)]);
   const data = (given.body as { data?: string } | null | undefined)?.data;
   const body = data === undefined ? new Uint8Array(0) : Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-  return packed({ status: given.status, headers }, body);
+  return [headers, body];
 }
 
 hooks.dispatch = async (frame, namespace) => {
@@ -138,6 +142,19 @@ hooks.dispatch = async (frame, namespace) => {
     headers: head.headers,
     body: body !== undefined && body.length > 0 ? body : null,
   });
-  return answer(await handler(request));
+  if (head.context === null) return answer(await handler(request), () => false);
+  const context = begin(head.context, head.method, head.url, head.headers);
+  return als.run(context, () => handled(context, handler as Handler, request));
 };
-void decode;
+
+type Incoming = ReturnType<typeof makeRequest>;
+type Handler = (request: Incoming) => unknown;
+
+/** All of a request inside its context, the body of the answer included. */
+async function handled(context: RequestContext, handler: Handler, request: Incoming): Promise<Uint8Array> {
+  try {
+    return await answer(await handler(request), () => context.cacheBypassTainted.value);
+  } finally {
+    context.active.value = false;
+  }
+}

@@ -74,7 +74,8 @@ async fn program(modules: Modules) -> Result<Arc<Program>, Failure> {
 
 fn request(method: &str, url: &str, body: &str) -> Request {
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    Request { method: method.to_owned(), url: url.to_owned(), headers, body: Bytes::copy_from_slice(body.as_bytes()) }
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    Request { method: method.to_owned(), url: url.to_owned(), headers, body, ..Request::default() }
 }
 
 async fn get(program: &Arc<Program>) -> Result<Response, Failure> {
