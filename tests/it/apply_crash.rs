@@ -259,8 +259,9 @@ async fn kills_at_random_moments_never_mix_two_releases() {
     let mut appliance = boot();
     let api = appliance.api();
     let mut deployers = join_all((0..AT_ONCE).map(|_| Numbered::new(&api))).await;
+    let plans = join_all(deployers.iter().map(|deployer| deployer.prepare(1))).await;
     let started = Instant::now();
-    join_all(deployers.iter().map(|deployer| Numbered::deploy_number(&deployer.project, 1))).await;
+    join_all(deployers.iter().zip(&plans).map(|(deployer, plan)| deployer.project.commit_plan(plan))).await;
     let window = started.elapsed();
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
     for round in 0..kill_points().div_ceil(AT_ONCE) {
