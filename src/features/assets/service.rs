@@ -24,7 +24,7 @@ use super::{
     wire,
 };
 use crate::{
-    common::{ApiError, ApiResult, Clock, ProjectId, sealing::MasterKey},
+    common::{ApiResult, Clock, ProjectId, sealing::MasterKey},
     engines::{
         blobs::Sha256Digest,
         postgres::{Database, DatabaseError},

@@ -18,7 +18,7 @@ use super::{
     urls::UploadUrls,
 };
 use crate::{
-    common::{ApiError, ApiResult, Clock, PlanId, ProjectId, Timestamp, sealing::MasterKey},
+    common::{ApiResult, Clock, PlanId, ProjectId, Timestamp, sealing::MasterKey},
     engines::{
         blobs::{BlobStore, Sha256Digest, Source, Stored},
         postgres::{Database, DatabaseError},
