@@ -230,6 +230,25 @@ async fn two_deploys_at_once_make_a_chain() {
 }
 
 #[tokio::test]
+async fn deploys_of_many_projects_do_not_wait_for_each_others_connections() {
+    let box_ = Appliance::plan().set("postgres.pool_max_per_login", "2").boot();
+    let mut commits = Vec::new();
+    for number in 0..6 {
+        let project = box_.api().provision().await;
+        let (spec, objects) = site_spec(&[("index.html", unique("many"))]);
+        let plan = project.plan(&spec).await.is(200);
+        project.upload_missing(&plan, &objects).await;
+        commits.push(async move { (number, project.commit_plan(&plan).await.is(200)) });
+    }
+    // A connection that does not come free is given up after ten seconds.
+    let all = futures_util::future::join_all(commits);
+    let answers = tokio::time::timeout(std::time::Duration::from_secs(8), all).await.expect("nobody waits for another");
+    for (number, answer) in answers {
+        assert_eq!(answer["status"], "ready", "{number}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_base_that_is_not_live_is_a_conflict_nobody_retries() {
     let project = project().await;
     let first = project.deploy_site(&[("index.html", "one")]).await;
