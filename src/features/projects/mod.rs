@@ -39,7 +39,12 @@ pub use routes::router;
 pub use service::{Dependencies, PlatformStep, Projects, StartError};
 pub use settings::{LimitSettings, ProjectSettings, RateSettings};
 
-use crate::common::{OrganisationId, ProjectId, Slot};
+use crate::common::{ApiError, OrganisationId, ProjectId, Slot};
+
+/// 401 `UNAUTHORIZED`: the project was purged while the request ran.
+pub fn deleted() -> ApiError {
+    ApiError::unauthorized("This project was deleted.")
+}
 
 /// What the hot path needs to know of a live project; an immutable snapshot.
 #[derive(Clone, Debug)]
