@@ -183,9 +183,10 @@ struct Service {
 }
 
 fn service(state: &mut State, id: i32, payload: Vec<u8>) -> Result<Vec<u8>, ServiceError> {
+    let size = payload.len();
     let (Service { call, head }, parts) = unpack(payload)?;
     let services = state.services.clone().ok_or_else(|| ServiceError::new("no call is running"))?;
-    state.begin_operation(id, async move { services.call(&call, head, parts).await })?;
+    state.begin_operation(id, size, async move { services.call(&call, head, parts).await })?;
     Ok(Vec::new())
 }
 

@@ -140,8 +140,9 @@ impl Drop for Aborting {
 }
 
 impl Sandbox {
-    /// Starts the threads and, in the background, the compilation of the guest (a second or two on the first boot,
-    /// later read from `cache`, a directory of this process alone, under a seal of `key`). Calls wait for it.
+    /// Starts the threads. The guest is compiled for whoever first needs it, or by [`Sandbox::warm`]: a second or two
+    /// on the first boot, later read from `cache`, a directory of this process alone, under a seal of `key`. A box
+    /// whose functions are not called keeps no machine code in memory.
     pub fn start(settings: SandboxSettings, cache: PathBuf, key: [u8; 32]) -> std::io::Result<Self> {
         let threads = match settings.threads {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
@@ -165,16 +166,25 @@ impl Sandbox {
             inner,
             next_program: AtomicU64::new(1),
         });
-        let sandbox = Self(shared);
-        let warming = Arc::downgrade(&sandbox.0);
-        sandbox.handle()?.spawn(async move {
-            if let Some(shared) = warming.upgrade() {
-                if let Err(failure) = Self(shared).machine().await {
-                    tracing::error!(%failure, "the guest of the function sandbox does not compile");
-                }
+        Ok(Self(shared))
+    }
+
+    /// Has the guest compiled in the background.
+    pub fn warm(&self) {
+        let warming = Arc::downgrade(&self.0);
+        let Ok(handle) = self.handle() else { return };
+        handle.spawn(async move {
+            if let Some(shared) = warming.upgrade()
+                && let Err(failure) = Self(shared).machine().await
+            {
+                tracing::error!(%failure, "the guest of the function sandbox does not compile");
             }
         });
-        Ok(sandbox)
+    }
+
+    /// Names the guest: another one compiles and runs code in another way.
+    pub fn fingerprint(&self) -> String {
+        guest::digest()
     }
 
     /// Waits until the guest is compiled.

@@ -6,13 +6,16 @@ use axum::http::HeaderMap;
 use futures_util::future::BoxFuture;
 use tokio::sync::broadcast;
 
-use super::executor::Actor;
+use super::{
+    error::FunctionError,
+    executor::{Actor, CheckFailure, Executor},
+};
 use crate::{
-    common::{ApiResult, ProjectId},
+    common::{ApiError, ApiResult, ProjectId},
     features::{
-        apply::Apply,
+        apply::{Apply, FunctionBuilder},
         projects::Project,
-        releases::{ReleaseSource, ReleaseState, ServedRelease},
+        releases::{FunctionState, ReleaseSource, ReleaseState, ServedRelease},
         secrets::Secrets,
     },
 };
@@ -55,6 +58,32 @@ impl Releases for Deployed {
 
     fn deployed(&self) -> Vec<ProjectId> {
         self.0.deployed()
+    }
+}
+
+/// Builds functions for deploys.
+pub struct Builder(pub Arc<dyn Executor>);
+
+impl FunctionBuilder for Builder {
+    fn build<'a>(
+        &'a self,
+        project: &'a ProjectId,
+        name: &'a str,
+        function: &'a FunctionState,
+    ) -> BoxFuture<'a, ApiResult<()>> {
+        Box::pin(async move {
+            self.0.check(project, name, function).await.map_err(|failure| not_built(name, failure).into())
+        })
+    }
+}
+
+/// A check that failed, as its caller learns of it.
+pub(super) fn not_built(name: &str, failure: CheckFailure) -> FunctionError {
+    match failure {
+        CheckFailure::Build(failure) => FunctionError::Build { name: name.to_owned(), failure },
+        CheckFailure::Platform(cause) => {
+            ApiError::unavailable("The function could not be built right now. Try again.").caused_by(cause).into()
+        }
     }
 }
 

@@ -11,11 +11,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::{
     actor::{self, Bound},
     direct::{SSR_CRASH, checked, is_crash, passed_headers, ssr_crash},
-    error::FunctionError,
+    error::{FunctionError, shown},
     executor::{AuthThrown, FunctionFailure, FunctionResponse, InvocationKind, RouteContext},
     headers::{MINT_DIRECTIVE, Told},
     manage::SESSION_MINT,
-    service::{Call, Functions},
+    service::{Call, Functions, MAX_BODY},
     store,
 };
 use crate::{
@@ -38,7 +38,7 @@ impl FunctionRunner for Routed {
     fn run(&self, invocation: Invocation) -> BoxFuture<'_, ApiResult<Response<Bytes>>> {
         Box::pin(async move {
             let functions = &self.0;
-            let visit = Visit::of(&invocation);
+            let visit = Visit::of(&invocation, functions.settings.show_errors);
             let answer = functions.routed(invocation).await;
             match answer {
                 Ok(answer) => Ok(answer_of(answer)),
@@ -92,10 +92,16 @@ impl Functions {
             body: invocation.body,
             route: Some(route),
             actor: session.map(|session| session.actor),
-            depth: 0,
+            depth: invocation.depth,
             run: None,
         };
-        let answer = checked(self.call(call).await?, true)?;
+        let answer = self.call(call).await.map_err(|error| match error {
+            FunctionError::Failed(FunctionFailure::ResponseTooLarge) => {
+                FunctionError::ResponseTooLarge { limit: MAX_BODY, routed: true }
+            }
+            error => error,
+        })?;
+        let answer = checked(answer, true)?;
         if answer.headers.contains_key(MINT_DIRECTIVE) {
             self.mint(&release.project, &name).await?;
         }
@@ -157,10 +163,11 @@ struct Visit {
     is_ssr: bool,
     request_id: String,
     release: Arc<crate::features::releases::ServedRelease>,
+    show_errors: bool,
 }
 
 impl Visit {
-    fn of(invocation: &Invocation) -> Self {
+    fn of(invocation: &Invocation, show_errors: bool) -> Self {
         let state = invocation.release.state.functions.get(&invocation.function);
         let gate = state.and_then(|state| state.require_role.as_ref()).filter(|gate| gate.on_deny == "redirect");
         Self {
@@ -170,6 +177,7 @@ impl Visit {
             is_ssr: state.is_some_and(|state| state.class == FunctionClass::Ssr),
             request_id: invocation.request_id.clone(),
             release: Arc::clone(&invocation.release),
+            show_errors,
         }
     }
 
@@ -197,7 +205,7 @@ impl Visit {
             }
             _ => {}
         }
-        Err(error.into())
+        Err(shown(error, self.show_errors))
     }
 
     /// 303 to a page of this host that leads back.

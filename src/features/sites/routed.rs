@@ -51,6 +51,8 @@ pub struct Invocation {
     /// Public host with its port when it is not the default of the scheme.
     pub host: String,
     pub client_ip: IpAddr,
+    /// How many functions called each other to get here; 0 from outside.
+    pub depth: u8,
 }
 
 /// Runs functions; the functions feature implements it.

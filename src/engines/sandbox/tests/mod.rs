@@ -14,6 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use url::Url;
 
 use super::*;
@@ -51,10 +52,11 @@ impl HostServices for Platform {
     }
 
     async fn dispatch(&self, request: OutboundRequest) -> Result<OutboundResponse, ServiceError> {
-        let body = format!("{} {} {}", request.method, request.url.path(), String::from_utf8_lossy(&request.body));
+        let sent = request.body.collect().await.map_err(|error| ServiceError::new(error.to_string()))?.to_bytes();
+        let body = format!("{} {} {}", request.method, request.url.path(), String::from_utf8_lossy(&sent));
         let headers =
             vec![("content-type".to_owned(), "text/plain".to_owned()), ("x-own".to_owned(), "yes".to_owned())];
-        Ok(OutboundResponse { status: 201, headers, body: body.into() })
+        Ok(OutboundResponse { status: 201, headers, body: whole_body(body) })
     }
 
     async fn call(&self, name: &str, head: serde_json::Value, _: Vec<Bytes>) -> Result<Vec<u8>, ServiceError> {
@@ -74,7 +76,8 @@ async fn program(modules: Modules) -> Result<Arc<Program>, Failure> {
 
 fn request(method: &str, url: &str, body: &str) -> Request {
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    Request { method: method.to_owned(), url: url.to_owned(), headers, body: Bytes::copy_from_slice(body.as_bytes()) }
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    Request { method: method.to_owned(), url: url.to_owned(), headers, body, ..Request::default() }
 }
 
 async fn get(program: &Arc<Program>) -> Result<Response, Failure> {

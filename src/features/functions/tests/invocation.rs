@@ -5,10 +5,11 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::common::NestedCall;
 use crate::features::{
     functions::{
         Routed,
-        executor::{Actor, AuthThrown, InvocationKind, NestedCall, Thrown},
+        executor::{Actor, AuthThrown, InvocationKind, Thrown},
         logs::{Level, Stream},
         slots::MAX_DEPTH,
     },
@@ -147,7 +148,7 @@ fn failures_have_their_status_and_keep_what_was_thrown_in_the_log() {
                     suggested_fix: None,
                     docs: None,
                 })),
-                "nothing" => Err(FunctionFailure::InvalidResponse),
+                "nothing" => Err(FunctionFailure::InvalidResponse("nothing".into())),
                 "memory" => Err(FunctionFailure::OutOfMemory),
                 "status" => Ok(FunctionResponse { status: StatusCode::SWITCHING_PROTOCOLS, ..ok("") }),
                 "large" => Ok(ok(vec![0; 6 * 1024 * 1024 + 1])),
@@ -156,11 +157,11 @@ fn failures_have_their_status_and_keep_what_was_thrown_in_the_log() {
                     answer.headers.insert("x-run402-mint-directive", HeaderValue::from_static("d"));
                     Ok(answer)
                 }
-                _ => Err(FunctionFailure::NotReady),
+                _ => Err(FunctionFailure::Busy),
             }
         }))
         .await;
-        let names = ["throws", "auth", "nothing", "memory", "status", "large", "mint", "not_ready"];
+        let names = ["throws", "auth", "nothing", "memory", "status", "large", "mint", "busy"];
         let page = FunctionState { class: FunctionClass::Ssr, ..plain() };
         bench.deploy(with(names.map(|name| (name, plain())).into_iter().chain([("page", page)])));
         let expected = [
@@ -171,7 +172,7 @@ fn failures_have_their_status_and_keep_what_was_thrown_in_the_log() {
             (500, "FUNCTION_INVALID_RESPONSE"),
             (502, "FUNCTION_RESPONSE_TOO_LARGE"),
             (403, "R402_AUTH_UNTRUSTED_CONTEXT"),
-            (501, "NOT_IMPLEMENTED"),
+            (503, "FUNCTION_BUSY"),
         ];
         for (name, expected) in names.into_iter().zip(expected) {
             let response = bench.call(Method::POST, &format!("/functions/v1/{name}"), Body::empty()).await;
@@ -380,6 +381,7 @@ fn routed(bench: &Bench, function: &str, accept: &str, headers: &[(&'static str,
         body: Bytes::new(),
         host: "alpha.localhost:4020".into(),
         client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        depth: 0,
     }
 }
 

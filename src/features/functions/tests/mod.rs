@@ -70,7 +70,12 @@ impl Executor for Script {
         (self.0)(version.clone(), invocation)
     }
 
-    fn check<'a>(&'a self, _: &'a FunctionVersion) -> BoxFuture<'a, Result<(), CheckFailure>> {
+    fn check<'a>(
+        &'a self,
+        _: &'a ProjectId,
+        _: &'a str,
+        _: &'a FunctionState,
+    ) -> BoxFuture<'a, Result<(), CheckFailure>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -93,6 +98,7 @@ fn ok(body: impl Into<Bytes>) -> FunctionResponse {
         headers: HeaderMap::new(),
         body: body.into(),
         cache_bypass_tainted: false,
+        cold: false,
     }
 }
 
