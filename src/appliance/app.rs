@@ -25,7 +25,7 @@ use crate::{
         billing::{self, Billing},
         content::{self, Content},
         expose::{self, Expose},
-        functions::{self, Absent, Builder, Deployed, FrontDoor, Functions, OwnHosts, Routed, SandboxExecutor},
+        functions::{self, Builder, Deployed, FrontDoor, Functions, OwnHosts, Routed, SandboxExecutor, Signups},
         hosts::{HostNames, Hosts},
         idempotency::Idempotency,
         identity::{Identity, IdentitySettings, admin},
@@ -250,7 +250,6 @@ impl App {
         let functions = Arc::new(Functions::new(functions::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
-            master_key: master.clone(),
             identity: Arc::clone(&identity),
             orgs: Arc::clone(&orgs),
             tiers: Arc::clone(&tiers),
@@ -258,12 +257,13 @@ impl App {
             user_keys: Arc::clone(&user_keys),
             releases: Arc::new(Deployed(Arc::clone(&apply))),
             secrets: Arc::clone(&secrets) as _,
-            sessions: Arc::new(Absent),
+            sessions: Arc::clone(&auth) as _,
             executor: Arc::clone(&executor) as _,
             queue: queue.waker(),
             public_url: public_url.clone(),
             settings: config.functions.clone(),
         }));
+        auth.set_signup_hook(Arc::new(Signups(Arc::downgrade(&functions))));
         let queue = Arc::new(functions::handle_runs(queue, &functions));
         let sites = Arc::new(Sites::new(sites::Dependencies {
             hosts: Arc::clone(&hosts),

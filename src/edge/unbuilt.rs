@@ -21,7 +21,6 @@ const TABLE: &[Unbuilt] = &[
     Unbuilt("*", "/ai/v1/**", "AI services"),
     Unbuilt("*", "/apps/v1/**", "The apps marketplace"),
     Unbuilt("*", "/archives/v1/**", "Project archives"),
-    Unbuilt("POST", "/auth/v1/sessions/from-identity", "Browser sessions from a proof of identity"),
     Unbuilt("*", "/billing/v1/**", "The legacy billing paths"),
     Unbuilt("*", "/cache/v1/**", "The SSR cache"),
     Unbuilt("*", "/checkout/*", "Checkouts"),

@@ -66,7 +66,9 @@ impl Auth {
         };
         let connection = self.connection().await?;
         let made = store::users::insert(&**connection, &new, self.clock.now()).await?;
-        made.ok_or_else(|| AuthError::UserAlreadyExists.into())
+        let user = made.ok_or(AuthError::UserAlreadyExists)?;
+        self.announce(&user);
+        Ok(user)
     }
 
     /// The user of an address and a password. Nothing tells an unknown address from a wrong password, in words or in

@@ -4,14 +4,14 @@
 //! The envelope's key is an HMAC key that the function's own runtime knows, so every project has its own: who holds one
 //! cannot speak for another project. Keys are derived from the master key and stored nowhere.
 
-use axum::http::Method;
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use serde_json::{Map, Value, json};
+use url::Url;
 
-use super::{hosted::Visit, service::Auth};
+use super::{hosted::Visit, routed::RoutedRequest, service::Auth};
 use crate::{
     common::{
         ApiResult, ProjectId,
@@ -22,18 +22,6 @@ use crate::{
 
 /// Life of an envelope, in seconds; the runtime takes no longer one.
 const ENVELOPE_SECONDS: i64 = 60;
-
-/// The request an envelope is bound to.
-#[derive(Clone, Copy, Debug)]
-pub struct ActorRequest<'a> {
-    /// As in `x-run402-request-id`.
-    pub request_id: &'a str,
-    pub method: &'a Method,
-    /// Host with its port, as in the URL the function sees.
-    pub host: &'a str,
-    /// The URL's path, as the function sees it.
-    pub path: &'a str,
-}
 
 impl Auth {
     /// Id and key of a project's envelopes.
@@ -49,10 +37,11 @@ impl Auth {
     }
 
     /// `x-run402-actor-context`
-    pub fn actor_context(&self, visit: &Visit, request: ActorRequest<'_>) -> String {
+    pub(super) fn actor_context(&self, visit: &Visit, request: &RoutedRequest<'_>) -> String {
         let (user, session) = (&visit.user, &visit.session);
         let (kid, key) = self.actor_key(&user.project);
         let now = self.clock.now().as_seconds();
+        let (host, path) = host_and_path(request.url);
         let mut actor = json!({
             "id": user.id, "email": user.email_text(), "emailVerified": user.email_verified_at.is_some(),
             "authTime": session.auth_time.as_seconds(), "amr": session.amr, "amrTimes": session.amr_times,
@@ -64,7 +53,7 @@ impl Auth {
         let envelope = json!({
             "v": 1, "kid": kid, "iss": "run402-gateway", "aud": "run402-functions-runtime",
             "project_id": user.project, "request_id": request.request_id, "method": request.method.as_str(),
-            "host": plain_host(request.host), "path_hash": sha256_hex(request.path.as_bytes()),
+            "host": host, "path_hash": sha256_hex(path.as_bytes()),
             "iat": now, "exp": now + ENVELOPE_SECONDS, "actor": actor,
         })
         .to_string();
@@ -76,38 +65,19 @@ impl Auth {
     ///
     /// # Errors
     /// When the key cannot be read.
-    pub async fn actor_token(&self, visit: &Visit, function_seconds: i64) -> ApiResult<String> {
+    pub(super) async fn actor_token(&self, visit: &Visit, function_seconds: i64) -> ApiResult<String> {
         let settings = self.pool_settings(&visit.user.project).await?;
         let seconds = (function_seconds + 30).max(ENVELOPE_SECONDS);
         Ok(self.access_token(&visit.user, &visit.session, &settings, seconds).await?.0)
     }
 }
 
-/// Lower case, without the ports that URLs leave out.
-fn plain_host(host: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    host.strip_suffix(":80").or_else(|| host.strip_suffix(":443")).map(str::to_owned).unwrap_or(host)
-}
-
-impl Visit {
-    /// The user's id.
-    pub fn user_id(&self) -> uuid::Uuid {
-        self.user.id
-    }
-
-    /// What the runtime's actor is made of, with the real session (06 §9.5).
-    pub fn actor(&self) -> Value {
-        let mut actor = json!({
-            "id": self.user.id, "projectId": self.user.project, "sessionId": self.session.id,
-            "email": self.user.email_text(), "emailVerified": self.user.email_verified_at.is_some(),
-            "authTime": self.session.auth_time.as_seconds(), "amr": self.session.amr,
-            "amrTimes": self.session.amr_times,
-        });
-        if self.user.is_test {
-            actor["is_test"] = true.into();
-        }
-        actor
-    }
+/// Host and path of an absolute URL as the runtime's `URL` has them: without the port its scheme implies, the path
+/// normalised. The contract leaves `:80` and `:443` out under either scheme.
+fn host_and_path(url: &str) -> (String, String) {
+    let Ok(url) = Url::parse(url) else { return (String::new(), "/".to_owned()) };
+    let port = url.port().filter(|port| !matches!(port, 80 | 443)).map(|port| format!(":{port}")).unwrap_or_default();
+    (format!("{}{port}", url.host_str().unwrap_or_default()), url.path().to_owned())
 }
 
 #[cfg(test)]
@@ -115,11 +85,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_that_urls_leave_out_are_left_out() {
-        for (host, expected) in
-            [("Shop.Example.com:443", "shop.example.com"), ("a.b:80", "a.b"), ("a.localhost:4020", "a.localhost:4020")]
-        {
-            assert_eq!(plain_host(host), expected);
+    fn host_and_path_are_those_of_the_runtimes_url() {
+        for (url, host, path) in [
+            ("https://Shop.Example.com:443/a/B?c=/d", "shop.example.com", "/a/B"),
+            ("http://a.b:80", "a.b", "/"),
+            ("http://a.b:443/", "a.b", "/"),
+            ("http://a.localhost:4020/?x", "a.localhost:4020", "/"),
+            ("https://a.b/x/../y z", "a.b", "/y%20z"),
+        ] {
+            assert_eq!(host_and_path(url), (host.to_owned(), path.to_owned()), "{url}");
         }
     }
 }

@@ -101,6 +101,24 @@ pub enum AuthError {
     /// 403 `R402_AUTH_TENANT_SUFFIX_REQUIRED`
     #[error("Browser sessions exist on the hosts of projects only. Use the project's own address.")]
     TenantSuffixRequired,
+    /// 400 `R402_AUTH_TENANT_SUBJECT_INVALID`
+    #[error("The asserted user is not valid: tenant and user.id are required, and user.id must not be the address.")]
+    TenantSubjectInvalid,
+    /// 403 `R402_AUTH_UNTRUSTED_CONTEXT`
+    #[error("A function may not claim ways of signing in that only this box can verify.")]
+    UntrustedMethod,
+    /// 400 `R402_AUTH_RESERVED_EMAIL_DOMAIN`
+    #[error("Addresses of this domain belong to the platform. Use another one.")]
+    ReservedEmailDomain,
+    /// 401 `R402_AUTH_SESSION_BRIDGE_UNVERIFIED`
+    #[error("The proof of identity could not be verified: it is missing, wrong, used or expired, or nobody verifies it here.")]
+    SessionBridgeUnverified,
+    /// 401 `R402_AUTH_UNKNOWN_IDENTITY`
+    #[error("No account has this identity. Send createUser to make one.")]
+    UnknownIdentity,
+    /// 409 `R402_AUTH_IDENTITY_LINK_CONFLICT`
+    #[error("This identity belongs to another account. Sign out first to use that one.")]
+    IdentityLinkConflict,
     /// 500 `R402_AUTH_COOKIE_ATTRIBUTES_INVALID`
     #[error("A session cookie would have been sent with unsafe attributes.")]
     CookieAttributesInvalid,
@@ -159,6 +177,12 @@ impl AuthError {
             Self::InvalidBearer => (UNAUTHORIZED, "R402_AUTH_INVALID_BEARER"),
             Self::ReturnToInvalid => (BAD, "R402_AUTH_RETURN_TO_INVALID"),
             Self::TenantSuffixRequired => (FORBIDDEN, "R402_AUTH_TENANT_SUFFIX_REQUIRED"),
+            Self::TenantSubjectInvalid => (BAD, "R402_AUTH_TENANT_SUBJECT_INVALID"),
+            Self::UntrustedMethod => (FORBIDDEN, "R402_AUTH_UNTRUSTED_CONTEXT"),
+            Self::ReservedEmailDomain => (BAD, "R402_AUTH_RESERVED_EMAIL_DOMAIN"),
+            Self::SessionBridgeUnverified => (UNAUTHORIZED, "R402_AUTH_SESSION_BRIDGE_UNVERIFIED"),
+            Self::UnknownIdentity => (UNAUTHORIZED, "R402_AUTH_UNKNOWN_IDENTITY"),
+            Self::IdentityLinkConflict => (CONFLICT, "R402_AUTH_IDENTITY_LINK_CONFLICT"),
             Self::CookieAttributesInvalid => (StatusCode::INTERNAL_SERVER_ERROR, "R402_AUTH_COOKIE_ATTRIBUTES_INVALID"),
             Self::LastSignInMethod => (CONFLICT, "LAST_SIGN_IN_METHOD"),
             Self::HttpsRequired => (FORBIDDEN, "HTTPS_REQUIRED"),
@@ -220,6 +244,12 @@ mod tests {
             AuthError::InvalidBearer,
             AuthError::ReturnToInvalid,
             AuthError::TenantSuffixRequired,
+            AuthError::TenantSubjectInvalid,
+            AuthError::UntrustedMethod,
+            AuthError::ReservedEmailDomain,
+            AuthError::SessionBridgeUnverified,
+            AuthError::UnknownIdentity,
+            AuthError::IdentityLinkConflict,
             AuthError::CookieAttributesInvalid,
             AuthError::LastSignInMethod,
             AuthError::HttpsRequired,

@@ -45,6 +45,8 @@ pub(super) struct LinkRequest<'a> {
 
 /// A link that was exchanged.
 pub(super) struct Exchanged {
+    /// The account was made just now: announce it after the commit.
+    pub is_new: bool,
     pub user: User,
     pub view: MagicLinkView,
 }
@@ -153,7 +155,9 @@ impl Auth {
         }
         store::links::consume(tx, &hash, now).await?;
         let trusted = link.state_source == "service_key";
-        let user = match store::users::by_email(tx, &project.id, &link.email).await? {
+        let found = store::users::by_email(tx, &project.id, &link.email).await?;
+        let is_new = found.is_none();
+        let user = match found {
             Some(user) => user,
             None => {
                 let signup = store::settings::read(tx, &project.id).await?.public_signup;
@@ -182,7 +186,7 @@ impl Auth {
             state_source: link.state_source,
             state_trusted: trusted,
         };
-        Ok(Exchanged { user, view })
+        Ok(Exchanged { user, view, is_new })
     }
 
     /// `grant_type=magic_link`
@@ -204,6 +208,9 @@ impl Auth {
         let proof = Proof::by(method::MAGIC_LINK);
         let result = self.sign_in(&tx, &exchanged.user, &proof, &settings, client, occasion).await?;
         tx.commit().await?;
+        if exchanged.is_new {
+            self.announce(&exchanged.user);
+        }
         Ok(result)
     }
 

@@ -9,10 +9,12 @@
 //! | [`accounts`], [`passwords`] | sign-up, sign-in, argon2id |
 //! | [`tokens`] | sessions, access tokens, rotation of refresh tokens |
 //! | [`passkeys`] | WebAuthn |
-//! | [`google`] | sign-in with Google |
+//! | [`google`], [`oidc`] | sign-in with Google, and what OpenID providers say |
+//! | [`proofs`] | browser sessions from a wallet's message or an id token |
 //! | [`magic_links`], [`mail`] | links by mail, and the mail |
 //! | [`hosted`] | browser sessions, pages, forgery |
-//! | [`actor`] | what functions are told of their visitor |
+//! | [`routed`], [`actor`] | visitors of routed functions, and what those are told |
+//! | [`tenants`] | sessions of users whom a project's own function vouches for |
 //! | [`account`] | what users do with their own accounts |
 //! | [`administration`] | what the service key does |
 //! | [`redirects`] | where an app may be sent back to |
@@ -42,20 +44,25 @@ mod hosted;
 mod limits;
 mod magic_links;
 mod mail;
+mod oidc;
 mod passkeys;
 mod passwords;
+mod proofs;
 mod redirects;
+mod routed;
 mod routes;
 mod secret;
 mod service;
 mod store;
+mod tenants;
 mod tokens;
 mod types;
 
-pub use actor::ActorRequest;
 pub use error::AuthError;
 pub use google::GoogleSettings;
-pub use hosted::{Site, Visit, Visitor, is_cookie_path, is_hosted_path};
+pub use hosted::{is_cookie_path, is_hosted_path};
 pub use mail::{CaptureMailer, Mailer, Outgoing};
+pub use oidc::OidcIssuer;
+pub use routed::{Minted, RoutedActor, RoutedRequest, RoutedVisitor};
 pub use routes::router;
-pub use service::{Auth, AuthSettings, Dependencies};
+pub use service::{Auth, AuthSettings, Dependencies, SignupHook};

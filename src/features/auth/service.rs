@@ -1,17 +1,20 @@
 //! The service: what its parts share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    google::{GoogleSettings, Provider},
+    google::GoogleSettings,
+    hosted::forgery::Forms,
     limits::Limits,
     mail::Mailer,
+    oidc::{Issuers, OidcIssuer, Provider},
     passwords::{PasswordSettings, Passwords},
     store,
-    types::PoolSettings,
+    types::{PoolSettings, User},
 };
 use crate::{
     common::{ApiResult, Clock, ProjectId, sealing::MasterKey},
@@ -24,6 +27,8 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct AuthSettings {
     pub google: GoogleSettings,
+    /// Issuers whose id tokens sign in to a project's site.
+    pub oidc: Vec<OidcIssuer>,
     pub passwords: PasswordSettings,
     /// Serves `/auth/v1/dev-tokens` while the box listens on loopback: anybody there gets in as anybody.
     pub development: bool,
@@ -41,6 +46,7 @@ impl Default for AuthSettings {
     fn default() -> Self {
         Self {
             google: GoogleSettings::default(),
+            oidc: Vec::new(),
             passwords: PasswordSettings::default(),
             development: false,
             insecure_cookies: false,
@@ -49,6 +55,12 @@ impl Default for AuthSettings {
             mail_sender: None,
         }
     }
+}
+
+/// Learns of users who signed up themselves (contract 05 §7.4). It returns at once: nobody waits for what it does.
+pub trait SignupHook: Send + Sync + 'static {
+    /// `user`: `{id, email, created_at}`.
+    fn signed_up(&self, project: &ProjectId, user: Value);
 }
 
 /// What the service is built from.
@@ -87,6 +99,10 @@ pub struct Auth {
     pub(super) passwords: Passwords,
     pub(super) limits: Limits,
     pub(super) google: Option<Provider>,
+    pub(super) issuers: Issuers,
+    pub(super) forms: Forms,
+    /// Set once functions exist, which need this service.
+    signup_hook: OnceLock<Arc<dyn SignupHook>>,
     /// Keys digests of addresses and cookie secrets: a dump of the database alone proves nothing.
     pub(super) pepper: [u8; 32],
 }
@@ -98,7 +114,10 @@ impl Auth {
         Ok(Self {
             passwords: Passwords::new(&parts.settings.passwords)?,
             limits: Limits::new(parts.rate_limits, parts.settings.limit_factor, parts.clock.clone()),
-            google: Provider::new(&parts.settings.google),
+            google: parts.settings.google.provider(),
+            issuers: Issuers::new(&parts.settings.oidc),
+            forms: Forms::default(),
+            signup_hook: OnceLock::new(),
             pepper: *parts.master_key.derive("app-user sessions"),
             control: parts.control,
             clock: parts.clock,
@@ -112,6 +131,18 @@ impl Auth {
             development: parts.settings.development && parts.loopback,
             settings: parts.settings,
         })
+    }
+
+    /// Whom to tell of sign-ups from now on; the first one told of stays.
+    pub fn set_signup_hook(&self, hook: Arc<dyn SignupHook>) {
+        let _ = self.signup_hook.set(hook);
+    }
+
+    /// Tells of a sign-up, after its transaction.
+    pub(super) fn announce(&self, user: &User) {
+        if let Some(hook) = self.signup_hook.get() {
+            hook.signed_up(&user.project, json!({"id": user.id, "email": user.email, "created_at": user.created_at}));
+        }
     }
 
     pub(super) async fn connection(&self) -> Result<Connection, DatabaseError> {
@@ -135,6 +166,7 @@ impl Auth {
         store::mail::sweep(&**connection, before).await?;
         store::oauth::sweep(&**connection, self.clock.now()).await?;
         store::passkeys::sweep(&**connection, self.clock.now()).await?;
+        store::proofs::sweep(&**connection, self.clock.now()).await?;
         Ok(())
     }
 }

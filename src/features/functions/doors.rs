@@ -1,21 +1,25 @@
-//! What this feature needs of others, as far as they have it: each door has a form for a box without them.
+//! What this feature needs of others, behind doors of their own so that it can be tested without them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 use tokio::sync::broadcast;
+use uuid::Uuid;
 
 use super::{
+    Functions,
     error::FunctionError,
-    executor::{Actor, CheckFailure, Executor},
+    executor::{CheckFailure, Executor},
 };
 use crate::{
     common::{ApiError, ApiResult, ProjectId},
     features::{
         apply::{Apply, FunctionBuilder},
+        auth::{Auth, Minted, RoutedRequest, RoutedVisitor, SignupHook},
         projects::Project,
-        releases::{FunctionState, ReleaseSource, ReleaseState, ServedRelease},
+        releases::{FunctionState, ReleaseSource, ReleaseState},
         secrets::Secrets,
     },
 };
@@ -108,37 +112,55 @@ impl SecretValues for Secrets {
     }
 }
 
-/// The user behind a browser's session cookie, with a short-lived token for him (05 §8.5).
-#[derive(Clone, Debug)]
-pub struct BrowserSession {
-    pub actor: Actor,
-    /// ES256 with a published key; lives for `max(60, timeout + 30)` seconds.
-    pub token: String,
-}
-
-/// Resolves session cookies of tenant hosts.
+/// The app users who visit tenant hosts with a session cookie (05 §8.5-8.6).
 pub trait BrowserSessions: Send + Sync + 'static {
-    /// None without a valid session. `seconds`: how long the token must live.
-    fn find<'a>(
+    /// Who sent a routed request. `seconds`: how long the function may run.
+    ///
+    /// # Errors
+    /// 403 `R402_AUTH_CSRF_ORIGIN_MISMATCH`; 400 and 401 for a Bearer that is not the cookie's.
+    fn visitor<'a>(&'a self, request: RoutedRequest<'a>, seconds: i64) -> BoxFuture<'a, ApiResult<RoutedVisitor>>;
+
+    /// The session a function asked for; that it may is decided before.
+    ///
+    /// # Errors
+    /// Those of 06 §10.6.
+    fn mint<'a>(&'a self, request: RoutedRequest<'a>, directive: &'a HeaderValue) -> BoxFuture<'a, ApiResult<Minted>>;
+
+    /// Ends the visitor's session when the function's answer takes his cookie away.
+    fn settle<'a>(
         &'a self,
-        release: &'a ServedRelease,
-        host: &'a str,
-        headers: &'a HeaderMap,
-        seconds: i64,
-    ) -> BoxFuture<'a, ApiResult<Option<BrowserSession>>>;
+        request: RoutedRequest<'a>,
+        session: Uuid,
+        answer: &'a HeaderMap,
+    ) -> BoxFuture<'a, ApiResult<()>>;
 }
 
-/// A box without one of these.
-pub struct Absent;
+impl BrowserSessions for Auth {
+    fn visitor<'a>(&'a self, request: RoutedRequest<'a>, seconds: i64) -> BoxFuture<'a, ApiResult<RoutedVisitor>> {
+        Box::pin(async move { self.routed_visitor(&request, seconds).await })
+    }
 
-impl BrowserSessions for Absent {
-    fn find<'a>(
+    fn mint<'a>(&'a self, request: RoutedRequest<'a>, directive: &'a HeaderValue) -> BoxFuture<'a, ApiResult<Minted>> {
+        Box::pin(async move { self.mint_session(&request, directive).await })
+    }
+
+    fn settle<'a>(
         &'a self,
-        _: &'a ServedRelease,
-        _: &'a str,
-        _: &'a HeaderMap,
-        _: i64,
-    ) -> BoxFuture<'a, ApiResult<Option<BrowserSession>>> {
-        Box::pin(async { Ok(None) })
+        request: RoutedRequest<'a>,
+        session: Uuid,
+        answer: &'a HeaderMap,
+    ) -> BoxFuture<'a, ApiResult<()>> {
+        Box::pin(async move { self.settle_sign_out(&request, session, answer).await })
+    }
+}
+
+/// Calls the function `on-signup` of a project for each user who signed up (05 §7.4).
+pub struct Signups(pub Weak<Functions>);
+
+impl SignupHook for Signups {
+    fn signed_up(&self, project: &ProjectId, user: Value) {
+        if let Some(functions) = self.0.upgrade() {
+            functions.signed_up(project, user);
+        }
     }
 }

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use super::logs::LogSink;
 use crate::{
     common::{ApiError, Category, ProjectId, ReleaseId},
-    features::releases::{FunctionClass, FunctionCode, FunctionState},
+    features::{
+        auth::RoutedActor,
+        releases::{FunctionClass, FunctionCode, FunctionState},
+    },
 };
 
 /// Code that may run, and within what.
@@ -68,6 +71,22 @@ pub struct Actor {
     /// Method → seconds since 1970.
     pub amr_times: Value,
     pub authz_version: i64,
+}
+
+impl From<&RoutedActor> for Actor {
+    fn from(actor: &RoutedActor) -> Self {
+        Self {
+            id: actor.user.to_string(),
+            session_id: actor.session.to_string(),
+            email: actor.email.clone(),
+            email_verified: actor.email_verified,
+            is_test: actor.is_test,
+            auth_time: actor.auth_time,
+            amr: actor.amr.clone(),
+            amr_times: json!(actor.amr_times),
+            authz_version: actor.authz_version,
+        }
+    }
 }
 
 /// What the route of a routed call was (05 §4.2).

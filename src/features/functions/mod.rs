@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`service`] | the one way a function is called: place, environment, log, engine |
 //! | [`direct`], [`routed`] | calls with a key at the API, and on paths of tenant hosts |
-//! | [`gate`], [`actor`] | who is asking, and how a function learns of it |
+//! | [`gate`] | who is asking |
 //! | [`slots`] | how many calls run at a time, and who waits |
 //! | [`manage`] | list, change, delete, rebuild |
 //! | [`logs`] | what functions write |
@@ -25,7 +25,6 @@
 //! - A call of a function by a function waits for deeper calls only, so places cannot lock up.
 //! - A tick of a schedule comes at most once, a durable run at least once.
 
-mod actor;
 mod cron;
 mod direct;
 mod doors;
@@ -48,7 +47,7 @@ mod store;
 mod tests;
 mod types;
 
-pub use doors::{Absent, BrowserSession, BrowserSessions, Builder, Deployed, Edit, Releases, SecretValues};
+pub use doors::{BrowserSessions, Builder, Deployed, Edit, Releases, SecretValues, Signups};
 pub use engine::{Figures, FrontDoor, OwnHosts, Parts, SandboxExecutor};
 pub use error::FunctionError;
 pub use executor::{

@@ -9,18 +9,18 @@ use futures_util::future::BoxFuture;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    actor::{self, Bound},
     direct::{SSR_CRASH, checked, is_crash, passed_headers, ssr_crash},
     error::{FunctionError, shown},
-    executor::{AuthThrown, FunctionFailure, FunctionResponse, InvocationKind, RouteContext},
+    executor::{Actor, AuthThrown, FunctionFailure, FunctionResponse, InvocationKind, RouteContext},
     headers::{MINT_DIRECTIVE, Told},
     manage::SESSION_MINT,
     service::{Call, Functions, MAX_BODY},
     store,
 };
 use crate::{
-    common::{ApiError, ApiResult},
+    common::{ApiError, ApiResult, ProjectId},
     features::{
+        auth::{Minted, RoutedRequest, RoutedVisitor},
         projects::Project,
         releases::FunctionClass,
         sites::{FunctionRunner, Invocation},
@@ -55,22 +55,27 @@ impl Functions {
         let project = project.ok_or(FunctionError::ProjectGone)?;
         self.projects.meter(&project, false).map_err(out_of_quota)?;
         let state = release.state.functions.get(&invocation.function).ok_or(FunctionError::NotFound)?;
-        let lifetime = i64::from(state.timeout_seconds).saturating_add(30).max(60);
-        let session = self.sessions.find(&release, &invocation.host, &invocation.headers, lifetime).await?;
-        let subject = self.subject(&project, &invocation.headers, session.as_ref().map(|found| &*found.actor.id))?;
+        let request = RoutedRequest {
+            project: &release.project,
+            request_id: &invocation.request_id,
+            method: &invocation.method,
+            url: &invocation.url,
+            headers: &invocation.headers,
+            client_ip: invocation.client_ip,
+        };
+        let visitor = self.sessions.visitor(request, i64::from(state.timeout_seconds)).await?;
+        let (actor, stale) = match visitor {
+            RoutedVisitor::Anonymous => (None, None),
+            RoutedVisitor::Stale(cookie) => (None, Some(cookie)),
+            RoutedVisitor::SignedIn(actor) => (Some(actor), None),
+        };
+        let user = actor.as_ref().map(|actor| actor.user.to_string());
+        let subject = self.subject(&project, &invocation.headers, user.as_deref())?;
         let passed = self.pass_gate(&project, &release, state, subject).await?;
-        let mut headers = invocation.headers;
+        let mut headers = invocation.headers.clone();
         let mut told = Told::default();
-        if let Some(session) = &session {
-            let bound = Bound {
-                project: &release.project,
-                request_id: &invocation.request_id,
-                method: invocation.method.as_str(),
-                host: &invocation.host,
-                path: path_of(&invocation.url),
-            };
-            let envelope = actor::envelope(&self.master_key, &bound, &session.actor, self.clock.now());
-            told = told.with("x-run402-actor-context", envelope).with("x-run402-actor-token", &*session.token);
+        if let Some(actor) = &actor {
+            told = told.with("x-run402-actor-context", &*actor.context).with("x-run402-actor-token", &*actor.token);
         }
         passed_headers(told, passed).write(&mut headers);
         let route = RouteContext {
@@ -78,20 +83,19 @@ impl Functions {
             deployment: release.deployment.to_string(),
             client_ip: invocation.client_ip.to_string(),
         };
-        let name = invocation.function.clone();
         let call = Call {
             project,
             release: Arc::clone(&release),
-            function: invocation.function,
+            function: invocation.function.clone(),
             kind: InvocationKind::Routed,
-            request_id: invocation.request_id,
-            method: invocation.method,
-            url: invocation.url,
+            request_id: invocation.request_id.clone(),
+            method: invocation.method.clone(),
+            url: invocation.url.clone(),
             host: invocation.host,
             headers,
             body: invocation.body,
             route: Some(route),
-            actor: session.map(|session| session.actor),
+            actor: actor.as_deref().map(Actor::from),
             depth: invocation.depth,
             run: None,
         };
@@ -101,9 +105,15 @@ impl Functions {
             }
             error => error,
         })?;
-        let answer = checked(answer, true)?;
-        if answer.headers.contains_key(MINT_DIRECTIVE) {
-            self.mint(&release.project, &name).await?;
+        let mut answer = checked(answer, true)?;
+        if let Some(directive) = answer.headers.get(MINT_DIRECTIVE) {
+            self.check_may_mint(&release.project, &invocation.function).await?;
+            return Ok(minted(self.sessions.mint(request, directive).await?));
+        }
+        match (actor, stale) {
+            (Some(actor), _) => self.sessions.settle(request, actor.session, &answer.headers).await?,
+            (None, Some(cookie)) => drop(answer.headers.append(header::SET_COOKIE, cookie)),
+            (None, None) => {}
         }
         Ok(answer)
     }
@@ -122,17 +132,34 @@ impl Functions {
         }
     }
 
-    /// A session that the function wants made (05 §10.7).
+    /// Whether the function may have a session made (05 §10.7).
     ///
     /// # Errors
-    /// 403 without the capability; 501, because sessions are not minted from assertions yet.
-    async fn mint(&self, project: &crate::common::ProjectId, name: &str) -> Result<(), FunctionError> {
+    /// 403 `R402_AUTH_UNTRUSTED_CONTEXT`.
+    async fn check_may_mint(&self, project: &ProjectId, name: &str) -> Result<(), FunctionError> {
         let connection = self.connection().await?;
         let record = store::records::of_project(&**connection, project).await?.remove(name);
-        if !record.is_some_and(|record| record.capabilities.iter().any(|one| one == SESSION_MINT)) {
-            return Err(FunctionError::UntrustedContext);
+        if record.is_some_and(|record| record.capabilities.iter().any(|one| one == SESSION_MINT)) {
+            Ok(())
+        } else {
+            Err(FunctionError::UntrustedContext)
         }
-        Err(ApiError::not_implemented("Sessions from a tenant's assertion").into())
+    }
+}
+
+/// The answer of a function that had a session made: nothing of what it said itself.
+fn minted(minted: Minted) -> FunctionResponse {
+    let headers = HeaderMap::from_iter([
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::SET_COOKIE, minted.cookie),
+    ]);
+    FunctionResponse {
+        status: StatusCode::OK,
+        headers,
+        body: Bytes::from(minted.body.to_string()),
+        cache_bypass_tainted: true,
+        cold: false,
     }
 }
 
@@ -248,23 +275,16 @@ fn target_of(url: &str) -> &str {
     url[after_scheme..].find('/').map_or("/", |at| &url[after_scheme + at..])
 }
 
-fn path_of(url: &str) -> &str {
-    let target = target_of(url);
-    target.split_once('?').map_or(target, |(path, _)| path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn urls_are_taken_apart() {
-        for (url, target, path) in [
-            ("http://a.localhost:4020/x/y?z=1", "/x/y?z=1", "/x/y"),
-            ("https://a.b", "/", "/"),
-            ("https://a.b/?q=/c", "/?q=/c", "/"),
-        ] {
-            assert_eq!((target_of(url), path_of(url)), (target, path), "{url}");
+        for (url, target) in
+            [("http://a.localhost:4020/x/y?z=1", "/x/y?z=1"), ("https://a.b", "/"), ("https://a.b/?q=/c", "/?q=/c")]
+        {
+            assert_eq!(target_of(url), target, "{url}");
         }
     }
 

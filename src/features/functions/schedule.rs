@@ -288,7 +288,7 @@ impl Functions {
 
     /// Calls the function `on-signup`, if there is one, for a user who signed up just now; answers nothing and
     /// fails nothing (05 §7.4).
-    pub fn signed_up(self: &Arc<Self>, project: &ProjectId, user: Value) {
+    pub(super) fn signed_up(self: &Arc<Self>, project: &ProjectId, user: Value) {
         let (functions, project) = (Arc::clone(self), project.clone());
         self.tasks.spawn(async move {
             if functions.release_with(&project, "on-signup").await.is_err() {

@@ -28,7 +28,7 @@ use super::{
     store,
 };
 use crate::{
-    common::{ApiResult, Clock, ProjectId, Timestamp, sealing::MasterKey, sealing::sha256_hex},
+    common::{ApiResult, Clock, ProjectId, Timestamp, sealing::sha256_hex},
     engines::{
         postgres::{Connection, Database, DatabaseError},
         queue::Waker,
@@ -57,7 +57,6 @@ pub struct Dependencies {
     /// The control database.
     pub control: Database,
     pub clock: Clock,
-    pub master_key: MasterKey,
     pub identity: Arc<Identity>,
     pub orgs: Arc<Orgs>,
     pub tiers: Arc<Tiers>,
@@ -78,7 +77,6 @@ pub struct Dependencies {
 pub struct Functions {
     pub(super) control: Database,
     pub(super) clock: Clock,
-    pub(super) master_key: MasterKey,
     pub(super) identity: Arc<Identity>,
     pub(super) orgs: Arc<Orgs>,
     pub(super) tiers: Arc<Tiers>,
@@ -168,7 +166,6 @@ impl Functions {
             api_host: authority(&parts.public_url),
             control: parts.control,
             clock: parts.clock,
-            master_key: parts.master_key,
             identity: parts.identity,
             orgs: parts.orgs,
             tiers: parts.tiers,
@@ -403,7 +400,9 @@ impl Functions {
         environment: &Environment,
     ) -> FunctionVersion {
         let builds = self.builds.load(std::sync::atomic::Ordering::Relaxed);
-        let identity = json!([release.release.as_str(), release.generation, state, environment.0, builds]);
+        // An instance keeps the keys it verifies users' tokens with: a new key wants a new instance (06 §9.2).
+        let keys = self.user_keys.signing_kid(&release.project);
+        let identity = json!([release.release.as_str(), release.generation, state, environment.0, builds, keys]);
         FunctionVersion {
             project: release.project.clone(),
             release: release.release.clone(),

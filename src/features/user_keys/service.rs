@@ -172,6 +172,11 @@ impl UserKeys {
         Ok(())
     }
 
+    /// Id of the key the project signs with, if it has one yet; another one after each rotation. From memory.
+    pub fn signing_kid(&self, project: &ProjectId) -> Option<String> {
+        self.signing(project).map(|key| key.stored.public.kid.clone())
+    }
+
     fn published(&self, project: &ProjectId) -> Vec<Jwk> {
         let now = self.clock.now();
         let snapshot = self.snapshot.load();

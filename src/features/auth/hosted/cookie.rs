@@ -83,6 +83,18 @@ pub fn set(kind: Kind, secure: bool, value: Option<&str>, max_age: i64) -> Resul
     HeaderValue::from_str(&text).map_err(|_| AuthError::CookieAttributesInvalid)
 }
 
+/// Whether a `Set-Cookie` header takes this cookie away: it has no value, or no time to live.
+pub fn is_cleared(header: &HeaderValue, kind: Kind, secure: bool) -> bool {
+    let Ok(text) = header.to_str() else { return false };
+    let mut parts = text.split(';').map(str::trim);
+    let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { return false };
+    let ends = |part: &str| {
+        let age = part.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("max-age"));
+        age.is_some_and(|(_, age)| age.trim().parse::<i64>().is_ok_and(|age| age <= 0))
+    };
+    name.trim() == kind.name(secure) && (value.trim().is_empty() || parts.any(ends))
+}
+
 /// The last look before a cookie leaves.
 fn is_safe(text: &str, secure: bool) -> bool {
     let mut attributes = text.split("; ");
@@ -114,6 +126,24 @@ mod tests {
         }
         for text in ["x=1; Path=/; HttpOnly; SameSite=Lax; Secure; Domain=example.com", "x=1; Path=/; Secure"] {
             assert!(!is_safe(text, true), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_taken_away_is_told_from_one_that_is_set() {
+        let cleared = set(Kind::Session, true, None, 0).unwrap();
+        assert!(is_cleared(&cleared, Kind::Session, true) && !is_cleared(&cleared, Kind::Session, false));
+        let cases = [
+            ("r402_session=; Path=/", true),
+            ("r402_session=x; max-age=0", true),
+            ("r402_session=x; Max-Age=-1", true),
+            ("r402_session=x; Max-Age=60", false),
+            ("r402_session=x", false),
+            ("xr402_session=; Max-Age=0", false),
+            ("r402_session", false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(is_cleared(&HeaderValue::from_static(text), Kind::Session, false), expected, "{text}");
         }
     }
 

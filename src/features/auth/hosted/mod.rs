@@ -230,6 +230,20 @@ impl Auth {
     }
 }
 
+impl Auth {
+    /// The token in a form of this visit: the session's own, or one of a page that only knew its request's id.
+    ///
+    /// # Errors
+    /// 403 `R402_AUTH_CSRF_TOKEN_MISMATCH`
+    pub(super) fn check_form(&self, visit: &Visit, given: Option<&str>) -> Result<(), AuthError> {
+        let given = given.ok_or(AuthError::CsrfTokenMismatch)?;
+        let session = &visit.session;
+        let known = forgery::is_token(given, session.id, session.auth_time)
+            || self.forms.knows(session.id, given, self.clock.now());
+        if known { Ok(()) } else { Err(AuthError::CsrfTokenMismatch) }
+    }
+}
+
 impl Visit {
     pub(super) fn csrf_token(&self) -> String {
         forgery::token(self.session.id, self.session.auth_time)

@@ -27,6 +27,7 @@ use crate::{
         error::AuthError,
         hosted::Visitor,
         limits::Rule,
+        proofs::Claimed,
         service::Auth,
         store,
         types::{PasskeyView, SessionKind},
@@ -50,6 +51,7 @@ where
         .routes(routes!(revoke_session))
         .routes(routes!(session))
         .routes(routes!(end_session))
+        .routes(routes!(from_identity))
 }
 
 /// The caller of a change to his account.
@@ -211,4 +213,31 @@ async fn end_session(State(auth): State<Arc<Auth>>, hosted: Hosted<false>, heade
         auth.end_session(visit.session.id).await?;
     }
     Ok(with_cookie(json_answer(json!({"ok": true})), Auth::cleared(&hosted.site)?))
+}
+
+/// Sign this browser in by a proof of identity
+///
+/// `provider` `wallet` wants an EIP-4361 message for this site, `oidc` an id token of the issuer configured for the
+/// project. A proof signs in once.
+#[utoipa::path(
+    post,
+    path = "/auth/v1/sessions/from-identity",
+    tag = "auth",
+    request_body(content_type = "application/json", description = "`provider`, `subject`, `proof`; `amr`, `createUser`"),
+    responses(
+        (status = 200, description = "`{ok, user: {id, email}}` and the session cookie"),
+        (status = 401, description = "`R402_AUTH_SESSION_BRIDGE_UNVERIFIED`, `R402_AUTH_UNKNOWN_IDENTITY`"),
+        (status = 403, description = "`SIGNUP_DISABLED`, `R402_AUTH_TENANT_SUFFIX_REQUIRED`"),
+        (status = 409, description = "`R402_AUTH_IDENTITY_LINK_CONFLICT`"),
+    ),
+)]
+async fn from_identity(
+    State(auth): State<Arc<Auth>>,
+    hosted: Hosted<false>,
+    headers: HeaderMap,
+    Fields(body): Fields,
+) -> ApiResult<Response> {
+    let claimed = Claimed::parse(&body)?;
+    let made = auth.sign_in_by_identity(&hosted.site, &headers, &claimed, &hosted.client).await?;
+    Ok(with_cookie(json_answer(made.body), made.cookie))
 }

@@ -373,7 +373,7 @@ async fn sign_out(
 ) -> ApiResult<Response> {
     let return_to = hosted.return_to(fields.optional_text("returnTo")?)?;
     if let Visitor::SignedIn(visit) = auth.visitor(&hosted.site, &headers).await? {
-        forgery::check_token(fields.optional_text("_csrf")?, visit.session.id, visit.session.auth_time)?;
+        auth.check_form(&visit, fields.optional_text("_csrf")?)?;
         auth.end_session(visit.session.id).await?;
     }
     Ok(with_cookie(pages::see_other(&return_to)?, Auth::cleared(&hosted.site)?))
@@ -442,7 +442,7 @@ async fn re_auth(
 ) -> ApiResult<Response> {
     let return_to = hosted.return_to(fields.optional_text("returnTo")?)?;
     let visit = signed_in(&auth, &hosted, &headers).await??;
-    forgery::check_token(fields.optional_text("_csrf")?, visit.session.id, visit.session.auth_time)?;
+    auth.check_form(&visit, fields.optional_text("_csrf")?)?;
     let email = visit.user.email_text();
     let password = fields.text("password")?;
     match auth.check_password(&hosted.project, &email, password, &hosted.client).await {
@@ -529,10 +529,17 @@ async fn confirm_link(
     let mut connection = auth.connection().await?;
     let tx = connection.transaction().await?;
     let exchanged = auth.exchange_link(&tx, &hosted.project, token, Some(&hosted.site.host)).await;
-    let user = exchanged.map_err(|_| AuthError::MagicLinkInvalid.at(StatusCode::GONE))?.user;
+    let exchanged = exchanged.map_err(|error| {
+        let gone = AuthError::MagicLinkInvalid;
+        if error.code() == gone.code() { gone.at(StatusCode::GONE) } else { error }
+    })?;
+    let user = exchanged.user;
     let proof = Proof::by(method::MAGIC_LINK);
     let cookie = auth.sign_in_browser(&tx, &hosted.site, &headers, &user, &proof, &hosted.client).await?;
     tx.commit().await?;
+    if exchanged.is_new {
+        auth.announce(&user);
+    }
     Ok(with_cookie(pages::see_other(&return_to)?, cookie))
 }
 

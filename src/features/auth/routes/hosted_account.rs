@@ -23,7 +23,7 @@ use crate::{
     features::auth::{
         accounts::HOSTED_MINIMUM,
         error::{AuthError, bad_field},
-        hosted::{Visit, forgery, pages},
+        hosted::{Visit, pages},
         limits::Rule,
         passkeys::RelyingParty,
         passwords,
@@ -179,7 +179,7 @@ async fn form(
 ) -> ApiResult<Result<Box<Visit>, Response>> {
     match visit_of(auth, hosted, headers, fresh).await {
         Ok(visit) => {
-            forgery::check_token(fields.optional_text("_csrf")?, visit.session.id, visit.session.auth_time)?;
+            auth.check_form(&visit, fields.optional_text("_csrf")?)?;
             Ok(Ok(visit))
         }
         Err(error) if error.code() == "R402_AUTH_FRESHNESS_REQUIRED" && !wants_json(headers) => {

@@ -4,6 +4,7 @@ pub(super) mod links;
 pub(super) mod mail;
 pub(super) mod oauth;
 pub(super) mod passkeys;
+pub(super) mod proofs;
 pub(super) mod sessions;
 pub(super) mod settings;
 pub(super) mod users;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, Query, State},
-    http::{Extensions, HeaderMap, HeaderName, HeaderValue, header::CACHE_CONTROL},
+    http::{Extensions, HeaderMap},
 };
 use serde::Deserialize;
 
@@ -14,15 +14,13 @@ use crate::{
     features::{
         functions::{
             Functions,
-            actor::{self, ActorKeys},
             error::FunctionError,
             logs::LogRequest,
             types::{
                 Deleted, FunctionList, FunctionView, Logs, Rebuilt, RebuiltAll, Triggered, UpdateRequest, Updated,
             },
         },
-        identity::{Identity, KeyRole},
-        projects::{Projects, ServiceProject},
+        projects::ServiceProject,
     },
 };
 
@@ -222,24 +220,4 @@ pub async fn rebuild_all(
 ) -> ApiResult<Json<RebuiltAll>> {
     let project = functions.rebuilder(&headers, &id).await?;
     functions.rebuild_all(&project.id).await.map(Json)
-}
-
-/// The keys that the gateway's word on a user is signed with, for this project alone (06 §9.3)
-#[utoipa::path(
-    get,
-    path = "/internal/v1/actor-context-keys",
-    tag = "functions",
-    responses((status = 200, body = ActorKeys), (status = 401, description = "No valid service key"))
-)]
-pub async fn actor_context_keys(
-    State(functions): State<Arc<Functions>>,
-    State(projects): State<Arc<Projects>>,
-    State(identity): State<Arc<Identity>>,
-    headers: HeaderMap,
-) -> ApiResult<([(HeaderName, HeaderValue); 1], Json<ActorKeys>)> {
-    let key = identity.project_key(&headers)?.filter(|key| key.role == KeyRole::Service);
-    let key = key.ok_or_else(|| ApiError::unauthorized("This route needs a service key."))?;
-    let project = projects.serving(&key)?;
-    let private = (CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    Ok(([private], Json(actor::keys(&functions.master_key, &project.id))))
 }

@@ -28,7 +28,6 @@ where
         .routes(routes!(manage::trigger_outside_admin))
         .routes(routes!(manage::rebuild))
         .routes(routes!(manage::rebuild_all))
-        .routes(routes!(manage::actor_context_keys))
         .routes(routes!(runs::list, runs::create))
         .routes(routes!(runs::get))
         .routes(routes!(runs::logs))

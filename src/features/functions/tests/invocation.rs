@@ -1,15 +1,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::http::{HeaderName, HeaderValue};
-use serde_json::json;
 use tokio::sync::Notify;
 
 use super::*;
 use crate::common::NestedCall;
 use crate::features::{
+    auth::RoutedActor,
     functions::{
         Routed,
-        executor::{Actor, AuthThrown, InvocationKind, Thrown},
+        executor::{AuthThrown, InvocationKind, Thrown},
         logs::{Level, Stream},
         slots::MAX_DEPTH,
     },
@@ -424,23 +424,24 @@ fn routed_calls_know_the_browsers_user_and_send_strangers_to_sign_in() {
         let refused = runner.run(routed(&bench, "asks", "application/json", &[])).await.unwrap_err();
         assert_eq!((refused.status().as_u16(), refused.code()), (401, "R402_AUTH_REQUIRED"));
 
-        *bench.cookies.0.lock().unwrap() = Some(BrowserSession {
-            actor: Actor {
-                id: "u-1".into(),
-                session_id: "s".into(),
-                email: "a@b.c".into(),
-                email_verified: true,
-                is_test: false,
-                auth_time: 1,
-                amr: Vec::new(),
-                amr_times: json!({}),
-                authz_version: 1,
-            },
+        let user = uuid::Uuid::new_v4();
+        let visitor = RoutedActor {
+            user,
+            session: uuid::Uuid::new_v4(),
+            email: "a@b.c".into(),
+            email_verified: true,
+            is_test: false,
+            auth_time: 1,
+            amr: Vec::new(),
+            amr_times: BTreeMap::new(),
+            authz_version: 1,
+            context: "actor.context".into(),
             token: "actor.token".into(),
-        });
+        };
+        *bench.cookies.visitor.lock().unwrap() = Some(RoutedVisitor::SignedIn(Box::new(visitor)));
         let answer = runner.run(routed(&bench, "gated", "text/html", &[])).await.unwrap();
         let seen: Value = serde_json::from_slice(answer.body()).unwrap();
-        assert_eq!(seen, json!({"actor": "u-1", "context": true, "token": true, "user": "u-1"}));
+        assert_eq!(seen, json!({"actor": user, "context": true, "token": true, "user": user}));
         let claims = json!({"sub": "u-2", "role": "authenticated"}).as_object().unwrap().clone();
         let token = bench.user_keys.mint(&PROJECT.parse().unwrap(), claims).await.unwrap();
         let both = routed(&bench, "gated", "text/html", &[("authorization", format!("Bearer {token}"))]);

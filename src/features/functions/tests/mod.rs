@@ -13,18 +13,19 @@ use std::{
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, Method, StatusCode},
+    http::{HeaderMap, HeaderValue, Method, StatusCode},
     response::Response,
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use url::Url;
+use uuid::Uuid;
 
 use super::{
-    doors::{BrowserSession, BrowserSessions, Edit, Releases, SecretValues},
+    doors::{BrowserSessions, Edit, Releases, SecretValues},
     executor::{CheckFailure, Executor, FunctionFailure, FunctionResponse, FunctionVersion, Invocation},
     logs::LogQuery,
     service::{Dependencies, Functions},
@@ -40,6 +41,7 @@ use crate::{
         queue::Queue,
     },
     features::{
+        auth::{Minted, RoutedRequest, RoutedVisitor},
         hosts::{HostNames, Hosts, SubdomainSettings},
         identity::{Identity, IdentitySettings, KeyRole},
         orgs::{LeaseSettings, Orgs},
@@ -184,17 +186,30 @@ impl SecretValues for OneSecret {
 
 /// Nobody, or one user.
 #[derive(Default)]
-struct Cookies(Mutex<Option<BrowserSession>>);
+struct Cookies {
+    visitor: Mutex<Option<RoutedVisitor>>,
+    /// Sessions whose requests were settled.
+    settled: Mutex<Vec<Uuid>>,
+}
 
 impl BrowserSessions for Cookies {
-    fn find<'a>(
+    fn visitor<'a>(&'a self, _: RoutedRequest<'a>, _: i64) -> BoxFuture<'a, ApiResult<RoutedVisitor>> {
+        Box::pin(async { Ok(self.visitor.lock().unwrap().clone().unwrap_or(RoutedVisitor::Anonymous)) })
+    }
+
+    fn mint<'a>(&'a self, _: RoutedRequest<'a>, _: &'a HeaderValue) -> BoxFuture<'a, ApiResult<Minted>> {
+        let cookie = HeaderValue::from_static("r402_session=x");
+        Box::pin(async { Ok(Minted { body: json!({"ok": true}), cookie }) })
+    }
+
+    fn settle<'a>(
         &'a self,
-        _: &'a ServedRelease,
-        _: &'a str,
+        _: RoutedRequest<'a>,
+        session: Uuid,
         _: &'a HeaderMap,
-        _: i64,
-    ) -> BoxFuture<'a, ApiResult<Option<BrowserSession>>> {
-        Box::pin(async { Ok(self.0.lock().unwrap().clone()) })
+    ) -> BoxFuture<'a, ApiResult<()>> {
+        self.settled.lock().unwrap().push(session);
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -328,7 +343,6 @@ impl Bench {
         let functions = Arc::new(Functions::new(Dependencies {
             control: database.clone(),
             clock: clock.clone(),
-            master_key: master,
             identity: Arc::clone(&identity),
             orgs,
             tiers,

@@ -4,21 +4,19 @@
 //! a code of one use and sixty seconds, bound to the app's PKCE challenge; it travels in the fragment, which no server
 //! sees.
 
-mod provider;
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio_postgres::Transaction as DbTransaction;
+use url::Url;
 use uuid::Uuid;
-
-pub use provider::GoogleSettings;
-pub(super) use provider::Provider;
 
 use super::{
     email::EmailAddress,
     error::AuthError,
+    oidc::{Person, Provider, ProviderError},
     secret,
     service::Auth,
     store::{
@@ -33,7 +31,35 @@ use crate::{
     common::{ApiError, ApiResult, ProjectId, sealing::hmac_sha256},
     features::projects::Project,
 };
-use provider::{Person, ProviderError};
+
+/// `auth.google.*`
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GoogleSettings {
+    /// Client id and secret of the operator's own client at Google. Without both, sign-in with Google is off.
+    pub client_id: Option<String>,
+    pub client_secret: Option<String>,
+    /// Issuer to use instead of Google: its discovery document names the other URLs.
+    pub issuer: Option<Url>,
+}
+
+impl GoogleSettings {
+    /// `None` without a client.
+    pub(super) fn provider(&self) -> Option<Provider> {
+        let (id, secret) = (self.client_id.clone()?, self.client_secret.clone()?);
+        let issuer = match &self.issuer {
+            Some(issuer) => issuer.clone(),
+            None => Url::parse("https://accounts.google.com").ok()?,
+        };
+        Some(Provider::new(issuer, id, secret))
+    }
+}
+
+impl std::fmt::Debug for GoogleSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GoogleSettings").field("client_id", &self.client_id).field("issuer", &self.issuer).finish()
+    }
+}
 
 pub(super) const PROVIDER: &str = "google";
 const CALLBACK: &str = "/auth/v1/oauth/google/callback";
@@ -58,6 +84,12 @@ pub(super) enum Failure {
     TokenExchangeFailed,
     #[error("invalid_id_token")]
     InvalidIdToken,
+}
+
+/// The account of a person, and the row if it was made just now.
+struct Account {
+    user: Uuid,
+    made: Option<User>,
 }
 
 /// What comes of a callback.
@@ -132,8 +164,8 @@ impl Auth {
         let code = secret::generate();
         let mut connection = self.connection().await?;
         let tx = connection.transaction().await?;
-        let user = match self.account_of(&tx, transaction, person).await? {
-            Ok(user) => user,
+        let Account { user, made } = match self.account_of(&tx, transaction, person).await? {
+            Ok(account) => account,
             Err(failure) => return Ok(Err(failure)),
         };
         let (origin, cookie_hash) = match &transaction.delivery {
@@ -150,6 +182,9 @@ impl Auth {
         let expires_at = now.plus(SignedDuration::from_secs(CODE_SECONDS));
         store::oauth::insert_code(&*tx, &transaction.project, &secret::digest(&code), &row, expires_at).await?;
         tx.commit().await?;
+        if let Some(made) = made {
+            self.announce(&made);
+        }
         Ok(Ok(code))
     }
 
@@ -159,7 +194,7 @@ impl Auth {
         tx: &DbTransaction<'_>,
         transaction: &Transaction,
         person: &Person,
-    ) -> ApiResult<Result<Uuid, Failure>> {
+    ) -> ApiResult<Result<Account, Failure>> {
         let (project, now) = (&transaction.project, self.clock.now());
         let settings = store::settings::read(tx, project).await?;
         let email = person.email.as_deref().and_then(|email| EmailAddress::parse(email).ok());
@@ -175,24 +210,24 @@ impl Auth {
             amr: &amr,
         };
         let known = store::oauth::identity_user(tx, project, &vouched, now).await?;
-        let user = match (known, transaction.linking_user) {
+        let account = match (known, transaction.linking_user) {
             (Some(user), Some(linking)) if user != linking => return Ok(Err(Failure::IdentityAlreadyLinked)),
-            (Some(user), _) => user,
+            (Some(user), _) => Account { user, made: None },
             (None, Some(linking)) => {
                 if !store::oauth::link_identity(tx, project, linking, &vouched, now).await? {
                     return Ok(Err(Failure::IdentityAlreadyLinked));
                 }
                 let details = serde_json::json!({"provider": PROVIDER});
                 store::users::audit(tx, project, Some(linking), "identity_linked", &details, now).await?;
-                linking
+                Account { user: linking, made: None }
             }
             (None, None) => match self.newcomer(tx, project, &settings, &vouched, person).await? {
-                Ok(user) => user,
+                Ok(account) => account,
                 Err(failure) => return Ok(Err(failure)),
             },
         };
-        self.learn(tx, project, user, &vouched, person).await?;
-        Ok(Ok(user))
+        self.learn(tx, project, account.user, &vouched, person).await?;
+        Ok(Ok(account))
     }
 
     /// The account of a person whose identity is new here.
@@ -203,18 +238,18 @@ impl Auth {
         settings: &PoolSettings,
         vouched: &Vouched<'_>,
         person: &Person,
-    ) -> ApiResult<Result<Uuid, Failure>> {
+    ) -> ApiResult<Result<Account, Failure>> {
         let now = self.clock.now();
         let same_email = match vouched.email {
             Some(email) => store::users::by_email(tx, project, email).await?,
             None => None,
         };
-        let user = match (same_email, settings.public_signup) {
+        let account = match (same_email, settings.public_signup) {
             // A row made ahead for this very address; nobody has ever signed in with it.
             (Some(user), PublicSignup::KnownEmail)
                 if vouched.email_verified && user.password_hash.is_none() && user.email_verified_at.is_none() =>
             {
-                user.id
+                Account { user: user.id, made: None }
             }
             (Some(_), _) => return Ok(Err(Failure::AccountExistsRequiresLink)),
             (None, PublicSignup::KnownEmail | PublicSignup::InviteOnly) => return Ok(Err(Failure::SignupNotAllowed)),
@@ -229,15 +264,15 @@ impl Auth {
                     avatar_url: person.picture.as_deref(),
                 };
                 match store::users::insert(tx, &new, now).await? {
-                    Some(user) => user.id,
+                    Some(user) => Account { user: user.id, made: Some(user) },
                     None => return Ok(Err(Failure::AccountExistsRequiresLink)),
                 }
             }
         };
-        if !store::oauth::link_identity(tx, project, user, vouched, now).await? {
+        if !store::oauth::link_identity(tx, project, account.user, vouched, now).await? {
             return Ok(Err(Failure::IdentityAlreadyLinked));
         }
-        Ok(Ok(user))
+        Ok(Ok(account))
     }
 
     /// Fills in what the account lacks and the provider knows.

@@ -1,9 +1,8 @@
-//! The provider's side: discovery, the exchange of its code, and the verification of its id token (OpenID Connect
-//! Core 1.0 §3.1.3).
-//!
-//! The issuer is configurable, so that tests and other providers that speak the same can stand in for Google.
+//! An OpenID provider's side: discovery, the exchange of its code, and the verification of its id tokens (OpenID
+//! Connect Core 1.0 §3.1.3). It serves sign-in with Google and the issuers that the operator configured for a project.
 
 use std::{
+    collections::HashMap,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -23,6 +22,8 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::{Url, form_urlencoded};
 
+use crate::common::ProjectId;
+
 /// One call to the provider.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer of the provider, in bytes.
@@ -33,20 +34,30 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Tolerance for clocks, in seconds.
 const LEEWAY: u64 = 30;
 
-/// `auth.google.*`
-#[derive(Clone, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GoogleSettings {
-    /// Client id and secret of the operator's own client at Google. Without both, sign-in with Google is off.
-    pub client_id: Option<String>,
-    pub client_secret: Option<String>,
-    /// Issuer to use instead of Google: its discovery document names the other URLs.
-    pub issuer: Option<Url>,
+/// One of `auth.oidc`: an issuer whose id tokens sign in to a project (06 §10.5).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcIssuer {
+    pub project: ProjectId,
+    /// Its discovery document is below it.
+    pub issuer: Url,
+    /// `aud` of its tokens for this project.
+    pub audience: String,
 }
 
-impl std::fmt::Debug for GoogleSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GoogleSettings").field("client_id", &self.client_id).field("issuer", &self.issuer).finish()
+/// The configured issuers.
+pub(super) struct Issuers(HashMap<ProjectId, Provider>);
+
+impl Issuers {
+    pub fn new(configured: &[OidcIssuer]) -> Self {
+        let provider =
+            |one: &OidcIssuer| Provider::new(one.issuer.clone(), one.audience.clone(), String::new());
+        Self(configured.iter().map(|one| (one.project.clone(), provider(one))).collect())
+    }
+
+    /// The issuer of a project, if it has one.
+    pub fn of(&self, project: &ProjectId) -> Option<&Provider> {
+        self.0.get(project)
     }
 }
 
@@ -72,6 +83,8 @@ pub(super) struct Person {
     pub email_verified: bool,
     pub name: Option<String>,
     pub picture: Option<String>,
+    /// Seconds since 1970.
+    pub exp: i64,
     nonce: Option<String>,
 }
 
@@ -92,7 +105,7 @@ struct TokenAnswer {
 type Cached<T> = Mutex<Option<(Instant, T)>>;
 
 /// A configured provider.
-pub(in crate::features::auth) struct Provider {
+pub(super) struct Provider {
     client_id: String,
     client_secret: String,
     issuer: Url,
@@ -102,29 +115,25 @@ pub(in crate::features::auth) struct Provider {
 }
 
 impl Provider {
-    /// `None` without a client.
-    pub fn new(settings: &GoogleSettings) -> Option<Self> {
+    pub fn new(issuer: Url, client_id: String, client_secret: String) -> Self {
         let connector = HttpsConnectorBuilder::new()
             .with_webpki_roots()
             // Only an issuer that the operator configured himself can be plain.
             .https_or_http()
             .enable_all_versions()
             .build();
-        Some(Self {
-            client_id: settings.client_id.clone()?,
-            client_secret: settings.client_secret.clone()?,
-            issuer: match &settings.issuer {
-                Some(issuer) => issuer.clone(),
-                None => Url::parse("https://accounts.google.com").ok()?,
-            },
+        Self {
+            client_id,
+            client_secret,
+            issuer,
             http: Client::builder(TokioExecutor::new()).build(connector),
             discovery: Mutex::default(),
             keys: Mutex::default(),
-        })
+        }
     }
 
     /// Where the browser goes.
-    pub(super) async fn authorization_url(&self, parameters: &[(&str, &str)]) -> Result<Url, ProviderError> {
+    pub async fn authorization_url(&self, parameters: &[(&str, &str)]) -> Result<Url, ProviderError> {
         let mut url = self.discovery().await?.authorization_endpoint;
         url.query_pairs_mut()
             .append_pair("client_id", &self.client_id)
@@ -135,7 +144,7 @@ impl Provider {
     }
 
     /// Exchanges the provider's code and verifies the id token it gives.
-    pub(super) async fn person(
+    pub async fn person(
         &self,
         code: &str,
         verifier: &str,
@@ -152,10 +161,16 @@ impl Provider {
             .append_pair("code_verifier", verifier)
             .finish();
         let answer: TokenAnswer = self.fetch(&discovery.token_endpoint, Some(body)).await?;
-        self.verified(&discovery, &answer.id_token, nonce).await
+        self.verified(&discovery, &answer.id_token, Some(nonce)).await
     }
 
-    async fn verified(&self, discovery: &Discovery, token: &str, nonce: &str) -> Result<Person, ProviderError> {
+    /// What an id token proves that the client brought himself.
+    pub async fn verify(&self, token: &str, nonce: Option<&str>) -> Result<Person, ProviderError> {
+        self.verified(&self.discovery().await?, token, nonce).await
+    }
+
+    /// A nonce that was asked for must be in the token.
+    async fn verified(&self, discovery: &Discovery, token: &str, nonce: Option<&str>) -> Result<Person, ProviderError> {
         let bad = |error: &dyn std::fmt::Display| ProviderError::IdToken(error.to_string());
         let header = decode_header(token).map_err(|error| bad(&error))?;
         if !matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) {
@@ -171,7 +186,7 @@ impl Provider {
         rules.set_issuer(&[issuer, issuer.trim_start_matches("https://")]);
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         let person = decode::<Person>(token, &key, &rules).map_err(|error| bad(&error))?.claims;
-        if person.nonce.as_deref() != Some(nonce) || person.sub.is_empty() || person.sub.len() > 512 {
+        if (nonce.is_some() && person.nonce.as_deref() != nonce) || person.sub.is_empty() || person.sub.len() > 512 {
             return Err(bad(&"its nonce or subject is wrong"));
         }
         Ok(person)
