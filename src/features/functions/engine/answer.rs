@@ -34,12 +34,12 @@ fn context(version: &FunctionVersion, invocation: &Invocation) -> Value {
         "host": invocation.host,
         "invocationKind": invocation.kind.as_str(),
         "idempotencyKey": invocation.idempotency_key,
-        "actor": invocation.actor.as_ref().map(|actor| view(actor, &invocation.request_id)),
+        "actor": invocation.actor.as_ref().map(view),
     })
 }
 
-/// The user as code sees him; his session goes by the request's id (05 §8.5).
-fn view(actor: &Actor, request_id: &str) -> Value {
+/// The user as code sees him, with the session that forms are bound to (06 §9.5).
+fn view(actor: &Actor) -> Value {
     json!({
         "id": actor.id,
         "email": actor.email,
@@ -49,7 +49,7 @@ fn view(actor: &Actor, request_id: &str) -> Value {
         "amr": actor.amr,
         "amrTimes": actor.amr_times,
         "authzVersion": actor.authz_version,
-        "sessionId": request_id,
+        "sessionId": actor.session_id,
     })
 }
 
