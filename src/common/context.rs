@@ -22,6 +22,10 @@ impl NestedCall {
     }
 }
 
+/// Response extension: whatever its status, this answer is its author's, and no error of ours to be put into words.
+#[derive(Clone, Copy, Debug)]
+pub struct Verbatim;
+
 /// The id under which this request is logged and which its errors carry.
 #[derive(Clone, Debug)]
 pub struct TraceId(pub String);

@@ -23,7 +23,7 @@ use super::{
     service::{Call, Functions, MAX_BODY, request_id},
 };
 use crate::{
-    common::{ApiError, NestedCall},
+    common::{ApiError, NestedCall, Verbatim},
     features::{
         identity::{KeyRole, bearer_token},
         projects::Project,
@@ -206,6 +206,7 @@ fn respond(answer: FunctionResponse, head_only: bool, request_id: &str) -> Respo
     let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     *response.headers_mut() = headers;
+    response.extensions_mut().insert(Verbatim);
     response
 }
 

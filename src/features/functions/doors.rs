@@ -37,6 +37,12 @@ pub trait Releases: Send + Sync + 'static {
     /// Those of `edit`, which leave everything as it was.
     fn amend<'a>(&'a self, project: &'a Arc<Project>, why: &'a str, edit: Edit) -> BoxFuture<'a, ApiResult<()>>;
 
+    /// As [`Releases::amend`], and the release stays the one it is.
+    ///
+    /// # Errors
+    /// Those of `edit`, which leave everything as it was.
+    fn adjust<'a>(&'a self, project: &'a Arc<Project>, edit: Edit) -> BoxFuture<'a, ApiResult<()>>;
+
     /// Projects whose live release changed, from now on.
     fn changes(&self) -> broadcast::Receiver<ProjectId>;
 
@@ -54,6 +60,10 @@ impl Releases for Deployed {
 
     fn amend<'a>(&'a self, project: &'a Arc<Project>, why: &'a str, edit: Edit) -> BoxFuture<'a, ApiResult<()>> {
         Box::pin(async move { self.0.amend(project, why, edit).await.map(|_| ()) })
+    }
+
+    fn adjust<'a>(&'a self, project: &'a Arc<Project>, edit: Edit) -> BoxFuture<'a, ApiResult<()>> {
+        Box::pin(async move { self.0.adjust(project, edit).await.map(|_| ()) })
     }
 
     fn changes(&self) -> broadcast::Receiver<ProjectId> {

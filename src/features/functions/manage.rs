@@ -26,8 +26,7 @@ use crate::{
     },
 };
 
-/// How the releases that we make explain themselves.
-const AMENDED: &str = "PATCH /projects/v1/admin/{id}/functions";
+/// How the release that a delete makes explains itself.
 const DELETED: &str = "DELETE /projects/v1/admin/{id}/functions";
 /// Least memory of a function, in MiB (05 §2.6).
 const LEAST_MEMORY: i64 = 128;
@@ -145,7 +144,7 @@ impl Functions {
                 change.apply(target);
                 Ok(())
             };
-            self.editor.amend(project, AMENDED, Box::new(edit)).await?;
+            self.editor.adjust(project, Box::new(edit)).await?;
         }
         let release = self.release_with(&project.id, name).await?;
         self.sync_with(&release).await?;

@@ -137,7 +137,7 @@ async fn the_host_holds_no_more_than_a_function_may() {
     let project = api().provision().await;
     // Hundreds of uploads of the same memory, none of them ever answered.
     let code = "export default async () => {
-      const body = new Uint8Array(30 << 20);
+      const body = new Uint8Array(4 << 20);
       const sent = Array.from({ length: 100 }, () => fetch(process.env.RUN402_API_BASE + '/health', { method: 'POST', body }).then(() => 'ok', (e) => e.cause?.name ?? e.name));
       const names = await Promise.all(sent);
       return [...new Set(names)].sort() }";

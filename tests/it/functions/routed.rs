@@ -131,21 +131,21 @@ async fn a_routed_failure_has_its_code_and_never_becomes_a_page_of_the_site() {
 
 #[tokio::test]
 async fn a_thrown_auth_error_leads_a_browser_to_its_page_and_tells_a_program() {
-    let code = "const codes = { '/a': ['R402_AUTH_REQUIRED', 401], '/fresh': ['R402_AUTH_FRESHNESS_REQUIRED', 401],
-                  '/bad': ['R402_AUTH_INVALID_CREDENTIALS', 401], '/role': ['R402_AUTH_INSUFFICIENT_ROLE', 403] };
+    let code = "const codes = { '/p/a': ['R402_AUTH_REQUIRED', 401], '/p/fresh': ['R402_AUTH_FRESHNESS_REQUIRED', 401],
+                  '/p/bad': ['R402_AUTH_INVALID_CREDENTIALS', 401], '/p/role': ['R402_AUTH_INSUFFICIENT_ROLE', 403] };
                 export default (req) => { const [code, status] = codes[new URL(req.url).pathname];
                   throw Object.assign(new Error('no'), { code, status }) }";
-    let site = Site::new(code, to_function("/*")).await;
+    let site = Site::new(code, to_function("/p/*")).await;
     let asked = async |path: &str, accept: &str| site.call(Method::GET, path).header("accept", accept).send().await;
     let html = "text/html,application/xhtml+xml,*/*;q=0.8";
-    let page = asked("/a?q=1", html).await;
-    assert_eq!((page.status.as_u16(), page.header("location")), (303, Some("/auth/sign-in?returnTo=%2Fa%3Fq%3D1")));
-    let fresh = asked("/fresh", html).await;
-    assert_eq!((fresh.status.as_u16(), fresh.header("location")), (303, Some("/auth/re-auth?returnTo=%2Ffresh")));
+    let page = asked("/p/a?q=1", html).await;
+    assert_eq!((page.status.as_u16(), page.header("location")), (303, Some("/auth/sign-in?returnTo=%2Fp%2Fa%3Fq%3D1")));
+    let fresh = asked("/p/fresh", html).await;
+    assert_eq!((fresh.status.as_u16(), fresh.header("location")), (303, Some("/auth/re-auth?returnTo=%2Fp%2Ffresh")));
     for (path, accept, status, code) in [
-        ("/a", "application/json", 401, "R402_AUTH_REQUIRED"),
-        ("/bad", html, 401, "R402_AUTH_INVALID_CREDENTIALS"),
-        ("/role", "application/json", 403, "R402_AUTH_INSUFFICIENT_ROLE"),
+        ("/p/a", "application/json", 401, "R402_AUTH_REQUIRED"),
+        ("/p/bad", html, 401, "R402_AUTH_INVALID_CREDENTIALS"),
+        ("/p/role", "application/json", 403, "R402_AUTH_INSUFFICIENT_ROLE"),
     ] {
         let answer = asked(path, accept).await;
         assert_eq!(answer.status.as_u16(), status, "{path}");

@@ -162,6 +162,10 @@ impl Releases for Shelf {
         })
     }
 
+    fn adjust<'a>(&'a self, project: &'a Arc<Project>, edit: Edit) -> BoxFuture<'a, ApiResult<()>> {
+        self.amend(project, "", edit)
+    }
+
     fn changes(&self) -> broadcast::Receiver<ProjectId> {
         self.changes.subscribe()
     }
