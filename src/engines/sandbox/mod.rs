@@ -24,6 +24,7 @@ mod guest;
 mod idle;
 mod image;
 mod instance;
+mod memory;
 mod ops;
 mod run;
 mod services;

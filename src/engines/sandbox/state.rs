@@ -7,11 +7,12 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use tokio::sync::{Mutex, mpsc};
-use wasmtime::{Memory, ResourceLimiter, Result};
+use wasmtime::{Memory as LinearMemory, ResourceLimiter, Result};
 
 use super::{
     codecs::Codec,
     egress::{Body, Egress, Upload},
+    memory::{Held, Memory},
     services::{HostServices, LogLevel, LogLine, ServiceError},
     settings::Limits,
 };
@@ -27,7 +28,7 @@ type Operation = BoxFuture<'static, Option<Event>>;
 /// The data of a store.
 pub(super) struct State {
     /// Set once the instance exists.
-    pub(super) memory: Option<Memory>,
+    pub(super) memory: Option<LinearMemory>,
     /// What waits for the guest's `read`.
     pub(super) outbox: Vec<u8>,
     /// What the export that ran last gave back: status and bytes.
@@ -59,12 +60,13 @@ struct Budget {
 /// Memory of the instance, measured where it grows.
 pub(super) struct Meter {
     limit: usize,
+    held: Held,
     pub(super) refused: bool,
 }
 
 impl ResourceLimiter for Meter {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        let fits = desired <= self.limit;
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let fits = desired <= self.limit && self.held.grow(current, desired);
         self.refused |= !fits;
         Ok(fits)
     }
@@ -123,7 +125,7 @@ impl<T> Table<T> {
 }
 
 impl State {
-    pub(super) fn new(limits: Limits, egress: Arc<Egress>) -> Self {
+    pub(super) fn new(limits: Limits, egress: Arc<Egress>, memory: Arc<Memory>) -> Self {
         Self {
             memory: None,
             outbox: Vec::new(),
@@ -134,7 +136,7 @@ impl State {
             bodies: Table::new(),
             uploads: HashMap::new(),
             codecs: Table::new(),
-            meter: Meter { limit: limits.memory_bytes, refused: false },
+            meter: Meter { limit: limits.memory_bytes, held: Held::new(memory), refused: false },
             budget: Budget::default(),
             limits,
             services: None,

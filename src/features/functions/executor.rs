@@ -172,7 +172,7 @@ pub enum FunctionFailure {
     #[error("{}: {}", .0.name, .0.message)]
     Threw(Thrown),
     #[error("{}: {}", .0.code, .0.message)]
-    Auth(AuthThrown),
+    Auth(Box<AuthThrown>),
     /// It returned nothing usable. 500 `FUNCTION_INVALID_RESPONSE`.
     #[error("{0}")]
     InvalidResponse(String),

@@ -7,6 +7,7 @@ mod hostile;
 mod invocation;
 mod logs;
 mod management;
+mod module;
 mod network;
 mod routed;
 mod runs;

@@ -37,14 +37,14 @@ fn of_thrown(thrown: Described) -> FunctionFailure {
     if let (Some(code), Some(status)) = (&thrown.code, status)
         && code.starts_with(AUTH_PREFIX)
     {
-        return FunctionFailure::Auth(AuthThrown {
+        return FunctionFailure::Auth(Box::new(AuthThrown {
             code: code.clone(),
             status,
             message: thrown.message,
             details: thrown.details.unwrap_or(Value::Null),
             suggested_fix: thrown.suggested_fix,
             docs: thrown.docs,
-        });
+        }));
     }
     // As the console shows it there are also causes and own properties; they follow the frames.
     let headline = format!("{}: {}\n", thrown.name, thrown.message);

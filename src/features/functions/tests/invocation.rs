@@ -140,14 +140,14 @@ fn failures_have_their_status_and_keep_what_was_thrown_in_the_log() {
                 Thrown { name: "Error".into(), message: "s3cret-detail".into(), stack: "at main.js:1:7".into() };
             match version.name.as_str() {
                 "throws" | "page" => Err(FunctionFailure::Threw(thrown)),
-                "auth" => Err(FunctionFailure::Auth(AuthThrown {
+                "auth" => Err(FunctionFailure::Auth(Box::new(AuthThrown {
                     code: "R402_AUTH_INSUFFICIENT_ROLE".into(),
                     status: 403,
                     message: "No.".into(),
                     details: json!({"role": "admin"}),
                     suggested_fix: None,
                     docs: None,
-                })),
+                }))),
                 "nothing" => Err(FunctionFailure::InvalidResponse("nothing".into())),
                 "memory" => Err(FunctionFailure::OutOfMemory),
                 "status" => Ok(FunctionResponse { status: StatusCode::SWITCHING_PROTOCOLS, ..ok("") }),
@@ -391,14 +391,14 @@ fn routed_calls_know_the_browsers_user_and_send_strangers_to_sign_in() {
         let bench = Bench::new(script(|version, invocation| {
             assert_eq!(invocation.kind, InvocationKind::Routed);
             if version.name == "asks" {
-                return Err(FunctionFailure::Auth(AuthThrown {
+                return Err(FunctionFailure::Auth(Box::new(AuthThrown {
                     code: "R402_AUTH_REQUIRED".into(),
                     status: 401,
                     message: "Sign in.".into(),
                     details: Value::Null,
                     suggested_fix: None,
                     docs: None,
-                }));
+                })));
             }
             let has = |name: &str| invocation.headers.contains_key(name);
             let actor = invocation.actor.map(|actor| actor.id);
