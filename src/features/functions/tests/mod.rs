@@ -72,12 +72,7 @@ impl Executor for Script {
         (self.0)(version.clone(), invocation)
     }
 
-    fn check<'a>(
-        &'a self,
-        _: &'a ProjectId,
-        _: &'a str,
-        _: &'a FunctionState,
-    ) -> BoxFuture<'a, Result<(), CheckFailure>> {
+    fn check<'a>(&'a self, _: &'a ProjectId, _: &'a FunctionState) -> BoxFuture<'a, Result<(), CheckFailure>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -206,12 +201,7 @@ impl BrowserSessions for Cookies {
         Box::pin(async { Ok(Minted { body: json!({"ok": true}), cookie }) })
     }
 
-    fn settle<'a>(
-        &'a self,
-        _: RoutedRequest<'a>,
-        session: Uuid,
-        _: &'a HeaderMap,
-    ) -> BoxFuture<'a, ApiResult<()>> {
+    fn settle<'a>(&'a self, _: RoutedRequest<'a>, session: Uuid, _: &'a HeaderMap) -> BoxFuture<'a, ApiResult<()>> {
         self.settled.lock().unwrap().push(session);
         Box::pin(async { Ok(()) })
     }
