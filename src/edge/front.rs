@@ -15,7 +15,7 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::{ConnectInfo, Request},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
@@ -26,8 +26,8 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use futures_util::FutureExt;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
 use tower::ServiceExt as _;
 
 use super::{
@@ -39,6 +39,7 @@ use crate::{
     engines::chain::assets::Chain,
     features::{
         auth,
+        functions::FrontDoor,
         hosts::{Bound, Hostname, Hosts, TenantHost},
         rest::{self, Rest},
         sites::{Sites, Visit, error_page},
@@ -59,6 +60,11 @@ pub struct Front {
     sites: Arc<Sites>,
     around: Around,
 }
+
+/// A body as a request brings it.
+pub(super) trait SentBody: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static {}
+
+impl<B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static> SentBody for B {}
 
 /// An answer, there already or to come.
 pub(super) enum Answer {
@@ -92,7 +98,7 @@ impl Front {
     }
 
     /// Answers one request of a connection from `peer`.
-    pub(super) fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    pub(super) fn answer<B: SentBody>(self: &Arc<Self>, request: Request<B>, peer: SocketAddr) -> Answer {
         let trusted_peer = any_contains(&self.around.trusted_proxies, peer.ip());
         let (bound, name) = match host::of(request.uri(), request.headers(), trusted_peer) {
             Ok(name) => {
@@ -122,7 +128,7 @@ impl Front {
         self.to_site(bound, name, trusted_peer, request, peer)
     }
 
-    fn to_api(self: &Arc<Self>, mut request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    fn to_api<B: SentBody>(self: &Arc<Self>, mut request: Request<B>, peer: SocketAddr) -> Answer {
         if rest::is_public(request.uri().path()) {
             return Answer::Coming(Box::pin(Arc::clone(self).to_data(request)));
         }
@@ -137,7 +143,7 @@ impl Front {
     }
 
     /// The data API, with around it what the layers of the API's other routes do.
-    async fn to_data(self: Arc<Self>, request: Request<Incoming>) -> Response {
+    async fn to_data(self: Arc<Self>, request: Request<impl SentBody>) -> Response {
         let passage = self.around.begin(request.method(), request.uri());
         let mut response = match middleware::preflight(request.method(), request.headers()) {
             Some(response) => response,
@@ -153,12 +159,12 @@ impl Front {
         self.around.end(passage, DATA_ROUTE, response)
     }
 
-    fn to_site(
+    fn to_site<B: SentBody>(
         self: &Arc<Self>,
         bound: Arc<Bound>,
         name: String,
         trusted_peer: bool,
-        mut request: Request<Incoming>,
+        mut request: Request<B>,
         peer: SocketAddr,
     ) -> Answer {
         let front = Arc::clone(self);
@@ -196,6 +202,13 @@ impl Front {
             front.around.metrics.site_answered(response.status());
             response
         }))
+    }
+}
+
+/// Functions of this box call it without a socket; the request is treated as any other.
+impl FrontDoor for Front {
+    fn answer(self: Arc<Self>, request: Request, peer: SocketAddr) -> BoxFuture<'static, Response> {
+        Box::pin(Self::answer(&self, request, peer))
     }
 }
 

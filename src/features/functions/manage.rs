@@ -6,8 +6,8 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{
+    doors::not_built,
     error::FunctionError,
-    executor::{CheckFailure, Environment},
     logs::LogQuery,
     service::Functions,
     store::{self, records::Record},
@@ -21,18 +21,15 @@ use crate::{
     features::{
         orgs::{Action, Gate, Tier},
         projects::Project,
-        releases::{FunctionClass, FunctionState, ReleaseState, RouteTarget, Schedule, ServedRelease},
+        releases::{FunctionClass, FunctionState, ReleaseState, RouteTarget, SESSION_MINT, Schedule, ServedRelease},
         tiers::FunctionLimits,
     },
 };
 
-/// How the releases that we make explain themselves.
-const AMENDED: &str = "PATCH /projects/v1/admin/{id}/functions";
+/// How the release that a delete makes explains itself.
 const DELETED: &str = "DELETE /projects/v1/admin/{id}/functions";
 /// Least memory of a function, in MiB (05 §2.6).
 const LEAST_MEMORY: i64 = 128;
-/// The only capability there is (05 §10.7).
-pub(super) const SESSION_MINT: &str = "auth.sessionMint";
 
 impl Functions {
     /// Every function of the live release, by name.
@@ -96,7 +93,7 @@ impl Functions {
             .to_owned(),
             require_auth: state.require_auth,
             require_role: state.require_role.as_ref().map(|gate| json!(gate)),
-            capabilities: record.map(|record| record.capabilities).unwrap_or_default(),
+            capabilities: state.capabilities.clone(),
         }
     }
 
@@ -145,15 +142,10 @@ impl Functions {
                 change.apply(target);
                 Ok(())
             };
-            self.editor.amend(project, AMENDED, Box::new(edit)).await?;
+            self.editor.adjust(project, Box::new(edit)).await?;
         }
         let release = self.release_with(&project.id, name).await?;
         self.sync_with(&release).await?;
-        if let Some(capabilities) = &request.capabilities {
-            let connection = self.connection().await?;
-            let now = self.clock.now();
-            store::records::set_capabilities(&**connection, &project.id, name, capabilities, now).await?;
-        }
         let view = self.get(project, name).await?;
         Ok(Updated {
             name: view.name,
@@ -237,7 +229,7 @@ impl Functions {
     /// Builds the function anew from what is stored (05 §3.4).
     ///
     /// # Errors
-    /// [`FunctionError::NotFound`], [`FunctionError::UnlockedDeps`], [`FunctionError::Build`]; 501 without an engine.
+    /// [`FunctionError::NotFound`], [`FunctionError::UnlockedDeps`], [`FunctionError::Build`].
     pub(super) async fn rebuild(&self, project: &ProjectId, name: &str) -> Result<Rebuilt, FunctionError> {
         let release = self.release_with(project, name).await?;
         let state = release.state.functions.get(name).ok_or(FunctionError::NotFound)?;
@@ -245,12 +237,7 @@ impl Functions {
             return Err(FunctionError::UnlockedDeps);
         }
         self.sync_with(&release).await?;
-        let version = self.version(&release, name, state, &Environment::default());
-        self.executor.check(&version).await.map_err(|failure| match failure {
-            CheckFailure::Build(failure) => FunctionError::Build { name: name.to_owned(), failure },
-            CheckFailure::NotReady => ApiError::not_implemented("Running functions").into(),
-            CheckFailure::Platform(cause) => ApiError::internal(cause).into(),
-        })?;
+        self.executor.check(project, state).await.map_err(|failure| not_built(name, failure))?;
         self.builds.fetch_add(1, Ordering::Relaxed);
         let connection = self.connection().await?;
         let record = store::records::of_project(&**connection, project).await?.remove(name);
@@ -302,6 +289,7 @@ struct Change {
     schedule: Option<Option<String>>,
     timeout: Option<u32>,
     memory: Option<u32>,
+    capabilities: Option<Vec<String>>,
 }
 
 impl Change {
@@ -342,7 +330,12 @@ impl Change {
             }
         }
         let small = |value: Option<i64>| value.and_then(|value| u32::try_from(value).ok());
-        Ok(Self { schedule: request.schedule.clone(), timeout: small(timeout), memory: small(memory) })
+        Ok(Self {
+            schedule: request.schedule.clone(),
+            timeout: small(timeout),
+            memory: small(memory),
+            capabilities: request.capabilities.clone(),
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -355,6 +348,9 @@ impl Change {
         }
         state.timeout_seconds = self.timeout.unwrap_or(state.timeout_seconds);
         state.memory_mb = self.memory.unwrap_or(state.memory_mb);
+        if let Some(capabilities) = &self.capabilities {
+            state.capabilities.clone_from(capabilities);
+        }
     }
 }
 

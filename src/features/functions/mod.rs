@@ -1,5 +1,5 @@
 //! Functions (contract 05): who may call what, with which words and within which limits. Code runs behind
-//! [`Executor`]; without an engine ([`NoEngine`]) every call fails closed with 501.
+//! [`Executor`], which is the sandbox ([`engine`]).
 //!
 //! | room | what is there |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | [`logs`] | what functions write |
 //! | [`schedule`], [`cron`] | runs by the clock |
 //! | [`runs`] | durable runs, on the queue |
+//! | [`engine`] | code built, compiled and run in the sandbox |
 //! | [`doors`] | what this feature needs of others |
 //! | [`store`] | all SQL |
 //!
@@ -29,6 +30,7 @@ pub mod build;
 mod cron;
 mod direct;
 mod doors;
+mod engine;
 mod error;
 mod executor;
 mod gate;
@@ -47,17 +49,19 @@ mod store;
 mod tests;
 mod types;
 
-pub use doors::{BrowserSessions, Deployed, Edit, Releases, SecretValues, Signups};
+pub use doors::{BrowserSessions, Builder, Deployed, Edit, Releases, SecretValues, Signups};
+pub use engine::{Figures, FrontDoor, OwnHosts, Parts, SandboxExecutor};
 pub use error::FunctionError;
 pub use executor::{
     Actor, AuthThrown, BuildFailure, CheckFailure, Environment, Executor, FunctionFailure, FunctionResponse,
-    FunctionVersion, Invocation, InvocationKind, NestedCall, NoEngine, RouteContext, Thrown,
+    FunctionVersion, Invocation, InvocationKind, RouteContext, Thrown,
 };
 pub use logs::{Level, LogSink, Stream};
 pub use routed::Routed;
 pub use routes::router;
 pub use service::{Dependencies, Functions};
 pub use settings::FunctionSettings;
+pub use slots::LEVELS;
 
 use std::sync::Arc;
 

@@ -10,19 +10,17 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     direct::{SSR_CRASH, checked, is_crash, passed_headers, ssr_crash},
-    error::FunctionError,
+    error::{FunctionError, shown},
     executor::{Actor, AuthThrown, FunctionFailure, FunctionResponse, InvocationKind, RouteContext},
     headers::{MINT_DIRECTIVE, Told},
-    manage::SESSION_MINT,
-    service::{Call, Functions},
-    store,
+    service::{Call, Functions, MAX_BODY},
 };
 use crate::{
-    common::{ApiError, ApiResult, ProjectId},
+    common::{ApiError, ApiResult},
     features::{
         auth::{Minted, RoutedRequest, RoutedVisitor},
         projects::Project,
-        releases::FunctionClass,
+        releases::{FunctionClass, SESSION_MINT},
         sites::{FunctionRunner, Invocation},
     },
 };
@@ -38,7 +36,7 @@ impl FunctionRunner for Routed {
     fn run(&self, invocation: Invocation) -> BoxFuture<'_, ApiResult<Response<Bytes>>> {
         Box::pin(async move {
             let functions = &self.0;
-            let visit = Visit::of(&invocation);
+            let visit = Visit::of(&invocation, functions.settings.show_errors);
             let answer = functions.routed(invocation).await;
             match answer {
                 Ok(answer) => Ok(answer_of(answer)),
@@ -96,12 +94,20 @@ impl Functions {
             body: invocation.body,
             route: Some(route),
             actor: actor.as_deref().map(Actor::from),
-            depth: 0,
+            depth: invocation.depth,
             run: None,
         };
-        let mut answer = checked(self.call(call).await?, true)?;
+        let answer = self.call(call).await.map_err(|error| match error {
+            FunctionError::Failed(FunctionFailure::ResponseTooLarge) => {
+                FunctionError::ResponseTooLarge { limit: MAX_BODY, routed: true }
+            }
+            error => error,
+        })?;
+        let mut answer = checked(answer, true)?;
         if let Some(directive) = answer.headers.get(MINT_DIRECTIVE) {
-            self.check_may_mint(&release.project, &invocation.function).await?;
+            if !state.capabilities.iter().any(|capability| capability == SESSION_MINT) {
+                return Err(FunctionError::UntrustedContext);
+            }
             return Ok(minted(self.sessions.mint(request, directive).await?));
         }
         match (actor, stale) {
@@ -125,20 +131,6 @@ impl Functions {
             (bearer, session) => Ok(bearer.or_else(|| session.map(str::to_owned))),
         }
     }
-
-    /// Whether the function may have a session made (05 §10.7).
-    ///
-    /// # Errors
-    /// 403 `R402_AUTH_UNTRUSTED_CONTEXT`.
-    async fn check_may_mint(&self, project: &ProjectId, name: &str) -> Result<(), FunctionError> {
-        let connection = self.connection().await?;
-        let record = store::records::of_project(&**connection, project).await?.remove(name);
-        if record.is_some_and(|record| record.capabilities.iter().any(|one| one == SESSION_MINT)) {
-            Ok(())
-        } else {
-            Err(FunctionError::UntrustedContext)
-        }
-    }
 }
 
 /// The answer of a function that had a session made: nothing of what it said itself.
@@ -153,6 +145,7 @@ fn minted(minted: Minted) -> FunctionResponse {
         headers,
         body: Bytes::from(minted.body.to_string()),
         cache_bypass_tainted: true,
+        cold: false,
     }
 }
 
@@ -183,10 +176,11 @@ struct Visit {
     is_ssr: bool,
     request_id: String,
     release: Arc<crate::features::releases::ServedRelease>,
+    show_errors: bool,
 }
 
 impl Visit {
-    fn of(invocation: &Invocation) -> Self {
+    fn of(invocation: &Invocation, show_errors: bool) -> Self {
         let state = invocation.release.state.functions.get(&invocation.function);
         let gate = state.and_then(|state| state.require_role.as_ref()).filter(|gate| gate.on_deny == "redirect");
         Self {
@@ -196,6 +190,7 @@ impl Visit {
             is_ssr: state.is_some_and(|state| state.class == FunctionClass::Ssr),
             request_id: invocation.request_id.clone(),
             release: Arc::clone(&invocation.release),
+            show_errors,
         }
     }
 
@@ -223,7 +218,7 @@ impl Visit {
             }
             _ => {}
         }
-        Err(error.into())
+        Err(shown(error, self.show_errors))
     }
 
     /// 303 to a page of this host that leads back.
