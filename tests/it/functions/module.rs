@@ -157,6 +157,9 @@ async fn the_data_api_is_there_for_users_and_for_the_admin() {
         "mine: () => r.db().from('items').select('name').order('id'),
          all: () => r.adminDb().from('items').select('name').order('id'),
          insert: () => r.db().from('items').insert({ name: 'new' }),
+         update: () => r.db().from('items').update({ name: 'newer' }).eq('name', 'new'),
+         remove: () => r.db().from('items').delete().eq('name', 'newer'),
+         expired: (req) => r.db(new Request('https://x/', { headers: { authorization: req.headers.get('x-expired') } })).from('items').select('name'),
          single: () => r.db().from('items').select('*').eq('name', 'nobody').single(),
          maybe: () => r.db().from('items').select('*').eq('name', 'nobody').maybeSingle(),
          missing: () => r.db().from('nowhere').select('*'),
@@ -180,6 +183,12 @@ async fn the_data_api_is_there_for_users_and_for_the_admin() {
     assert_eq!(call("all").await, json!([{"name": "ann 1"}, {"name": "bob 1"}]));
     let inserted = call("insert").await;
     assert_eq!((&inserted[0]["name"], &inserted[0]["owner"]), (&json!("new"), &json!(ann)));
+    let (updated, removed) = (call("update").await, call("remove").await);
+    assert_eq!((&updated[0]["name"], &updated[0]["owner"]), (&json!("newer"), &json!(ann)));
+    assert_eq!((removed.as_array().map(Vec::len), &removed[0]["name"]), (Some(1), &json!("newer")));
+    let expired = users.token_with(ann, &json!({"exp": 1}));
+    let answer = project.invoke("f?case=expired").header("x-expired", &format!("Bearer {expired}")).send().await.is(200);
+    assert_eq!((&answer["thrown"], &answer["status"]), (&json!("R402DbError"), &json!(401)));
     assert_eq!(call("single").await, json!({"thrown": "R402DbError", "code": "R402_DB_QUERY_ERROR", "status": 406}));
     assert_eq!(call("maybe").await, Value::Null);
     assert_eq!(call("missing").await["thrown"], "R402DbError");
