@@ -35,6 +35,8 @@ async fn a_schedule_runs_its_function_and_says_so() {
     let appliance = Appliance::plan().set("tiers.prototype.min_cron_interval_minutes", "1").boot();
     let project = appliance.api().provision().await;
     deploy(&project, &[("tick", TICK, json!({"schedule": "* * * * *", "require_auth": true}))]).await;
+    let status = appliance.api().get("/tiers/v1/status").wallet(&project.owner).send().await.is(200);
+    assert_eq!(status["function_limits"]["current_scheduled_functions"], 1, "{status}");
     let ran = eventually("the schedule ran", Duration::from_secs(75), async || {
         let meta = project.functions().await[0]["schedule_meta"].clone();
         (meta["run_count"].as_i64() >= Some(1)).then_some(meta)
