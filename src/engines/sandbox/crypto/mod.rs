@@ -2,6 +2,7 @@
 //! keeps them as bytes and names the kind.
 
 mod keys;
+mod montgomery;
 mod signatures;
 mod symmetric;
 
@@ -40,6 +41,7 @@ pub(super) enum Cipher {
     AesGcm,
     AesCbc,
     AesCtr,
+    AesKw,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -57,6 +59,7 @@ pub(super) enum KeyKind {
     Rsa,
     Ec,
     Ed25519,
+    X25519,
 }
 
 /// What the prelude asks for; byte arguments are the parts of the frame, in the order of the comments.
@@ -188,6 +191,7 @@ pub(super) fn run(payload: Vec<u8>) -> Result<Vec<u8>, ServiceError> {
         Call::Cipher { cipher: Cipher::AesCbc, encrypt, padding, .. } => {
             symmetric::cbc(encrypt, first, second, third, padding)
         }
+        Call::Cipher { cipher: Cipher::AesKw, encrypt, .. } => symmetric::key_wrap(encrypt, first, third),
         Call::Cipher { cipher: Cipher::AesCtr, counter_bits, .. } => symmetric::ctr(first, second, third, counter_bits),
         Call::Generate { kind, curve, bits } => {
             let (private, public) = keys::generate(kind, curve, bits)?;
