@@ -345,8 +345,8 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let api = self.router(config, Arc::clone(&metrics), Greeting::new(public_url, &config.domain));
         let timeout = Duration::from_secs(config.http.request_seconds);
-        let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
-        Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
+        let (rest, hosts, sites) = (Arc::clone(&self.rest), Arc::clone(&self.hosts), Arc::clone(&self.sites));
+        Arc::new(Front::new(api, rest, hosts, sites, metrics, &config.trusted_proxies, timeout))
     }
 
     fn router(&self, config: &Config, metrics: Arc<Metrics>, greeting: Greeting) -> Router {
