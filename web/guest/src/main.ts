@@ -17,3 +17,4 @@ import './intl/index';
 import './node/index';
 import './run402/index';
 import './dispatch';
+import './names';
