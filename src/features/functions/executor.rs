@@ -212,6 +212,8 @@ pub struct BuildFailure {
     pub message: String,
     pub line: Option<u32>,
     pub column: Option<u32>,
+    /// More for `details`: module, importer, file, ….
+    pub details: Vec<(&'static str, Value)>,
 }
 
 impl fmt::Display for BuildFailure {
@@ -239,6 +241,9 @@ impl BuildFailure {
             if let Some(number) = number {
                 error = error.detail(key, json!(number));
             }
+        }
+        for (key, value) in self.details {
+            error = error.detail(key, value);
         }
         error
     }

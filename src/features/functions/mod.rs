@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`service`] | the one way a function is called: place, environment, log, engine |
 //! | [`direct`], [`routed`] | calls with a key at the API, and on paths of tenant hosts |
+//! | [`build`] | from source to what an engine links |
 //! | [`gate`] | who is asking |
 //! | [`slots`] | how many calls run at a time, and who waits |
 //! | [`manage`] | list, change, delete, rebuild |
@@ -24,6 +25,7 @@
 //! - A call of a function by a function waits for deeper calls only, so places cannot lock up.
 //! - A tick of a schedule comes at most once, a durable run at least once.
 
+pub mod build;
 mod cron;
 mod direct;
 mod doors;
