@@ -235,7 +235,7 @@ enum Next {
 async fn next(state: &mut State, deadline: f64) -> Next {
     loop {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0;
-        let timer = deadline.is_finite().then(|| deadline - now);
+        let timer = deadline.is_finite().then_some(deadline - now);
         let completed = match timer {
             None if state.pending.is_empty() => return Next::Nothing,
             None => state.pending.next().await,

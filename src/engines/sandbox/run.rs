@@ -130,7 +130,7 @@ struct ResponseHead {
 
 /// Where the instance of a call comes from.
 enum Start {
-    Idle(Instance),
+    Idle(Box<Instance>),
     Fresh(OwnedSemaphorePermit),
 }
 
@@ -172,10 +172,10 @@ impl Sandbox {
         let sandbox = Self(shared);
         let warming = Arc::downgrade(&sandbox.0);
         sandbox.handle()?.spawn(async move {
-            if let Some(shared) = warming.upgrade() {
-                if let Err(failure) = Self(shared).machine().await {
-                    tracing::error!(%failure, "the guest of the function sandbox does not compile");
-                }
+            if let Some(shared) = warming.upgrade()
+                && let Err(failure) = Self(shared).machine().await
+            {
+                tracing::error!(%failure, "the guest of the function sandbox does not compile");
             }
         });
         Ok(sandbox)
@@ -234,7 +234,7 @@ impl Sandbox {
         };
         let idle = self.0.inner.idle().take(program.id);
         let start = match idle {
-            Some(instance) => Start::Idle(instance),
+            Some(instance) => Start::Idle(Box::new(instance)),
             None => Start::Fresh(self.slot(deadline).await?),
         };
         let (inner, program) = (self.0.inner.clone(), program.clone());
@@ -332,7 +332,7 @@ impl Inner {
         let mut instance = match start {
             Start::Idle(mut instance) => {
                 instance.begin(services);
-                instance
+                *instance
             }
             Start::Fresh(slot) => match self.fresh(machine, program, services, slot).await {
                 Ok(instance) => instance,

@@ -234,7 +234,7 @@ pub(super) fn key_wrap(encrypt: bool, key: &[u8], data: &[u8]) -> Result<Vec<u8>
         let genuine: bool = out[..8].ct_eq(&WRAP_IV).into();
         if genuine { Ok(out.split_off(8)) } else { Err(failed("The wrapped key is not genuine")) }
     }
-    if data.len() % 8 != 0 || data.len() < if encrypt { 16 } else { 24 } {
+    if !data.len().is_multiple_of(8) || data.len() < if encrypt { 16 } else { 24 } {
         return Err(failed("AES-KW wraps whole blocks of 8 bytes, at least two"));
     }
     match key.len() {
