@@ -572,16 +572,19 @@ fn names_that_throw_are_warned_of() {
 
 #[test]
 fn a_usual_function_builds_within_milliseconds() {
+    let body = "  const x: T = { a: 1 }; console.log(x as T);\n".repeat(40);
     let source = format!(
-        "type T = {{ a: number }};\nexport default async (req: Request): Promise<Response> => {{\n{}\n return new Response('ok') }}",
-        "  const x: T = { a: 1 }; console.log(x as T);\n".repeat(1).as_str()
+        "type T = {{ a: number }};\nexport default async (req: Request): Promise<Response> => {{\n{body}\n \
+         return new Response('ok') }}"
     );
-    built(&source);
-    let start = Instant::now();
-    for _ in 0..20 {
+    let took = |_| {
+        let start = Instant::now();
         built(&source);
-    }
-    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+        start.elapsed()
+    };
+    // The best of many: other tests run meanwhile.
+    let best = (0..20).map(took).min().unwrap();
+    assert!(best < Duration::from_millis(10), "{best:?}");
 }
 
 proptest! {
