@@ -417,10 +417,10 @@ pub(super) fn write_upload(state: &mut State, id: i32, payload: Vec<u8>) -> Resu
 
 pub(super) fn end_upload(state: &mut State, payload: Vec<u8>) -> Result<Vec<u8>, ServiceError> {
     let (UploadStep { upload, failed }, _) = unpack(payload)?;
-    if let Some(sender) = state.uploads.remove(&upload) {
-        if failed {
-            let _ = sender.try_send(Upload::Failed);
-        }
+    if let Some(sender) = state.uploads.remove(&upload)
+        && failed
+    {
+        let _ = sender.try_send(Upload::Failed);
     }
     Ok(Vec::new())
 }
