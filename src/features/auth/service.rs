@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
+    actor::ActorTokens,
     google::GoogleSettings,
     hosted::forgery::Forms,
     limits::Limits,
@@ -101,6 +102,7 @@ pub struct Auth {
     pub(super) google: Option<Provider>,
     pub(super) issuers: Issuers,
     pub(super) forms: Forms,
+    pub(super) actor_tokens: ActorTokens,
     /// Set once functions exist, which need this service.
     signup_hook: OnceLock<Arc<dyn SignupHook>>,
     /// Keys digests of addresses and cookie secrets: a dump of the database alone proves nothing.
@@ -117,6 +119,7 @@ impl Auth {
             google: parts.settings.google.provider(),
             issuers: Issuers::new(&parts.settings.oidc),
             forms: Forms::default(),
+            actor_tokens: ActorTokens::default(),
             signup_hook: OnceLock::new(),
             pepper: *parts.master_key.derive("app-user sessions"),
             control: parts.control,

@@ -8,14 +8,14 @@ use crate::support::{Answer, Appliance, Call, control};
 
 /// A project's site as a browser sees it.
 #[derive(Clone)]
-struct Site {
-    pool: Pool,
-    host: String,
-    cookie: Option<String>,
+pub struct Site {
+    pub pool: Pool,
+    pub host: String,
+    pub cookie: Option<String>,
 }
 
 impl Site {
-    async fn on(appliance: &Appliance) -> Self {
+    pub async fn on(appliance: &Appliance) -> Self {
         let pool = Pool::on(appliance).await;
         let public: String = control::control(appliance)
             .await
@@ -28,12 +28,12 @@ impl Site {
         Self { pool, host, cookie: None }
     }
 
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::on(Appliance::shared()).await
     }
 
     /// With a claimed name, as a deploy makes it.
-    async fn claimed() -> Self {
+    pub async fn claimed() -> Self {
         let appliance = Appliance::shared();
         let pool = Pool::on(appliance).await;
         let name = format!("s{}", hex::encode(rand::random::<[u8; 6]>()));
@@ -44,11 +44,11 @@ impl Site {
         Self { pool, host: format!("{name}.localhost:{port}"), cookie: None }
     }
 
-    fn origin(&self) -> String {
+    pub fn origin(&self) -> String {
         format!("http://{}", self.host)
     }
 
-    fn call(&self, method: Method, path: &str) -> Call {
+    pub fn call(&self, method: Method, path: &str) -> Call {
         let call = self.pool.api.call(method, path).header("host", &self.host);
         match &self.cookie {
             Some(cookie) => call.header("cookie", cookie),
@@ -56,12 +56,12 @@ impl Site {
         }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path).header("accept", "text/html").send().await
     }
 
     /// A form of the site's own page.
-    fn form(&self, path: &str, fields: &[(&str, &str)]) -> Call {
+    pub fn form(&self, path: &str, fields: &[(&str, &str)]) -> Call {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.call(Method::POST, path)
             .header("accept", "text/html")
@@ -69,45 +69,45 @@ impl Site {
             .body("application/x-www-form-urlencoded", body.into_bytes())
     }
 
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.form(path, fields).send().await
     }
 
-    fn json(&self, path: &str, body: &Value) -> Call {
+    pub fn json(&self, path: &str, body: &Value) -> Call {
         self.call(Method::POST, path).header("accept", "application/json").header("origin", &self.origin()).json(body)
     }
 
     /// The same browser after an answer.
-    fn after(&self, answer: &Answer) -> Self {
+    pub fn after(&self, answer: &Answer) -> Self {
         let cookie = session_cookie(answer).map(|value| value.split(';').next().expect("a pair").to_owned());
         Self { cookie, ..self.clone() }
     }
 
-    async fn signed_in(email: &str) -> Self {
+    pub async fn signed_in(email: &str) -> Self {
         Self::signed_in_on(Appliance::shared(), email).await
     }
 
-    async fn signed_in_on(appliance: &Appliance, email: &str) -> Self {
+    pub async fn signed_in_on(appliance: &Appliance, email: &str) -> Self {
         let site = Self::on(appliance).await;
         site.pool.sign_up(email).await;
         site.enter(email).await
     }
 
-    async fn enter(&self, email: &str) -> Self {
+    pub async fn enter(&self, email: &str) -> Self {
         let answer = self.post("/auth/sign-in", &[("email", email), ("password", PASSWORD), ("returnTo", "/in")]).await;
         assert_eq!((answer.status.as_u16(), answer.header("location")), (303, Some("/in")), "{answer}");
         self.after(&answer)
     }
 
-    async fn session(&self) -> Value {
+    pub async fn session(&self) -> Value {
         self.call(Method::GET, "/auth/v1/session").send().await.is(200)
     }
 
-    async fn csrf(&self) -> String {
+    pub async fn csrf(&self) -> String {
         self.session().await["csrf_token"].as_str().expect("a token").to_owned()
     }
 
-    async fn age(&self, minutes: i32) {
+    pub async fn age(&self, minutes: i32) {
         let id = self.cookie.as_deref().and_then(|cookie| cookie.split('.').nth(1)).expect("a session").to_owned();
         control::control(Appliance::shared())
             .await
@@ -120,12 +120,12 @@ impl Site {
     }
 }
 
-fn session_cookie(answer: &Answer) -> Option<String> {
+pub fn session_cookie(answer: &Answer) -> Option<String> {
     let mut cookies = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().expect("text").to_owned());
     cookies.find(|cookie| cookie.contains("r402_session="))
 }
 
-fn page(answer: &Answer) -> String {
+pub fn page(answer: &Answer) -> String {
     assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{answer}");
     let policy = answer.header("content-security-policy").expect("a policy");
     assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");

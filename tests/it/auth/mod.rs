@@ -5,6 +5,7 @@ mod authenticator;
 mod google;
 mod hosted;
 mod hostile;
+mod identities;
 mod issuer;
 mod keys;
 mod limits;

@@ -18,7 +18,7 @@ use super::{
     error::AuthError,
     service::Auth,
     store::{self, sessions::BrowserFacts},
-    types::{Client, Proof, Session, User},
+    types::{Client, Proof, Session, User, role_of},
 };
 use crate::{
     common::{ApiResult, ProjectId, Timestamp, sealing::hmac_sha256},
@@ -97,6 +97,8 @@ pub enum Visitor {
 pub struct Visit {
     pub(super) user: User,
     pub(super) session: Session,
+    /// In tokens made for this visit: `authenticated` or `project_admin`.
+    pub(super) role: &'static str,
 }
 
 impl Auth {
@@ -159,6 +161,7 @@ impl Auth {
         let found = store::sessions::browser(&connection, &site.project, cookie.session).await?;
         let Some(found) = found else { return Ok(Visitor::Stale(AuthError::SessionInvalid)) };
         let (session, user) = (found.session, found.user);
+        let (role, _) = role_of(&user, &session.amr, found.admin_needs_passkey);
         let secret = self.cookie_hash(&cookie.secret);
         if !bool::from(found.secret_hash.as_slice().ct_eq(&secret))
             || found.host != site.host
@@ -174,7 +177,7 @@ impl Auth {
         if now.since(session.last_seen_at) > SEEN_EVERY {
             store::sessions::seen(&**connection, session.id, now).await?;
         }
-        Ok(Visitor::SignedIn(Box::new(Visit { user, session })))
+        Ok(Visitor::SignedIn(Box::new(Visit { user, session, role })))
     }
 
     /// Signs a browser in: always a new session; the one it came with ends.
