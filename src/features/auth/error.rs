@@ -111,7 +111,9 @@ pub enum AuthError {
     #[error("Addresses of this domain belong to the platform. Use another one.")]
     ReservedEmailDomain,
     /// 401 `R402_AUTH_SESSION_BRIDGE_UNVERIFIED`
-    #[error("The proof of identity could not be verified: it is missing, wrong, used or expired, or nobody verifies it here.")]
+    #[error(
+        "The proof of identity could not be verified: it is missing, wrong, used or expired, or nobody verifies it here."
+    )]
     SessionBridgeUnverified,
     /// 401 `R402_AUTH_UNKNOWN_IDENTITY`
     #[error("No account has this identity. Send createUser to make one.")]

@@ -52,8 +52,7 @@ pub(super) struct Issuers(HashMap<Option<ProjectId>, Provider>);
 
 impl Issuers {
     pub fn new(configured: &[OidcIssuer]) -> Self {
-        let provider =
-            |one: &OidcIssuer| Provider::new(one.issuer.clone(), one.audience.clone(), String::new());
+        let provider = |one: &OidcIssuer| Provider::new(one.issuer.clone(), one.audience.clone(), String::new());
         Self(configured.iter().map(|one| (one.project.clone(), provider(one))).collect())
     }
 

@@ -86,11 +86,7 @@ impl Auth {
     /// # Errors
     /// 403 `R402_AUTH_CSRF_ORIGIN_MISMATCH` when another site had a browser send an unsafe method with the cookie;
     /// 400 `R402_AUTH_BEARER_COOKIE_MISMATCH`, 401 `R402_AUTH_INVALID_BEARER`.
-    pub async fn routed_visitor(
-        &self,
-        request: &RoutedRequest<'_>,
-        function_seconds: i64,
-    ) -> ApiResult<RoutedVisitor> {
+    pub async fn routed_visitor(&self, request: &RoutedRequest<'_>, function_seconds: i64) -> ApiResult<RoutedVisitor> {
         // A host without sessions has no users either.
         let Ok(site) = self.routed_site(request) else { return Ok(RoutedVisitor::Anonymous) };
         if cookie::find(request.headers, Kind::Session, site.secure).is_none() {

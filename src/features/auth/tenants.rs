@@ -227,9 +227,9 @@ impl Auth {
             Some(user) => user,
             None => {
                 let nameless = NewUser { email: None, verified: false, ..new };
-                store::users::insert(tx, &nameless, now).await?.ok_or_else(|| {
-                    ApiError::internal("a user without an address met a conflict")
-                })?
+                store::users::insert(tx, &nameless, now)
+                    .await?
+                    .ok_or_else(|| ApiError::internal("a user without an address met a conflict"))?
             }
         };
         if !store::oauth::link_identity(tx, project, user.id, vouched, now).await? {

@@ -1,7 +1,9 @@
 //! App-user auth (contract 06).
 
+mod account_page;
 mod administration;
 mod authenticator;
+mod errors;
 mod google;
 mod hosted;
 mod hostile;

@@ -200,9 +200,10 @@ impl From<&types::IdentityView> for IdentityRow {
             provider: identity.provider.clone(),
             subject: identity.provider_sub.clone(),
             label: label.to_owned(),
-            email: identity.provider_email.clone().or_else(|| {
-                (identity.provider == "wallet").then(|| identity.provider_sub.clone())
-            }),
+            email: identity
+                .provider_email
+                .clone()
+                .or_else(|| (identity.provider == "wallet").then(|| identity.provider_sub.clone())),
         }
     }
 }
@@ -339,7 +340,8 @@ mod tests {
 
     #[test]
     fn devices_are_named_as_people_know_them() {
-        let chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0 Safari/537.36";
+        let chrome =
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0 Safari/537.36";
         let safari = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605 Version/18 Safari/604.1";
         for (user_agent, expected) in [
             (chrome, "Chrome on Linux"),

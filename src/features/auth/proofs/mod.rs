@@ -77,8 +77,9 @@ impl Claimed {
         }
         let amr = match body.get("amr") {
             None | Some(Value::Null) => Vec::new(),
-            Some(value) => serde_json::from_value(value.clone())
-                .map_err(|_| bad_field("amr", "amr must be a list of strings."))?,
+            Some(value) => {
+                serde_json::from_value(value.clone()).map_err(|_| bad_field("amr", "amr must be a list of strings."))?
+            }
         };
         let create = match body.get("createUser") {
             None | Some(Value::Null) => false,

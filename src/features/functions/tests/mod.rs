@@ -196,12 +196,7 @@ impl BrowserSessions for Cookies {
         Box::pin(async { Ok(Minted { body: json!({"ok": true}), cookie }) })
     }
 
-    fn settle<'a>(
-        &'a self,
-        _: RoutedRequest<'a>,
-        session: Uuid,
-        _: &'a HeaderMap,
-    ) -> BoxFuture<'a, ApiResult<()>> {
+    fn settle<'a>(&'a self, _: RoutedRequest<'a>, session: Uuid, _: &'a HeaderMap) -> BoxFuture<'a, ApiResult<()>> {
         self.settled.lock().unwrap().push(session);
         Box::pin(async { Ok(()) })
     }

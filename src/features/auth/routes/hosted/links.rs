@@ -38,12 +38,7 @@ where
         .route("/auth/magic-link/confirm", post(confirm_link))
 }
 
-async fn send_link(
-    State(auth): State<Arc<Auth>>,
-    hosted: Hosted<true>,
-    headers: HeaderMap,
-    fields: Fields,
-) -> Answer {
+async fn send_link(State(auth): State<Arc<Auth>>, hosted: Hosted<true>, headers: HeaderMap, fields: Fields) -> Answer {
     let return_to = hosted.return_to_of(&fields)?;
     let email = EmailAddress::parse(fields.text("email")?)?;
     let page_url = Url::parse(&format!("{}/auth/magic-link", hosted.site.origin)).map_err(ApiError::internal)?;

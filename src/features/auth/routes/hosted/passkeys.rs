@@ -11,9 +11,8 @@ use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Answer, Elsewhere, FRESH_MINUTES, Hosted, PageQuery, RE_AUTH, SIGN_IN,
-    account::caller,
-    frame, json_answer, visit_or_sign_in, with_cookie,
+    Answer, Elsewhere, FRESH_MINUTES, Hosted, PageQuery, RE_AUTH, SIGN_IN, account::caller, frame, json_answer,
+    visit_or_sign_in, with_cookie,
 };
 use crate::{
     common::ApiResult,
@@ -101,12 +100,7 @@ async fn login_options(State(auth): State<Arc<Auth>>, hosted: Hosted<true>, fiel
     Ok(json_answer(auth.begin_passkey_login(&hosted.project, &party, email, &hosted.client).await?))
 }
 
-async fn login(
-    State(auth): State<Arc<Auth>>,
-    hosted: Hosted<true>,
-    headers: HeaderMap,
-    fields: Fields,
-) -> Answer {
+async fn login(State(auth): State<Arc<Auth>>, hosted: Hosted<true>, headers: HeaderMap, fields: Fields) -> Answer {
     let return_to = hosted.return_to_of(&fields)?;
     let party = party_of(&auth, &hosted, &fields)?;
     let challenge = fields.text("challenge_id")?;
@@ -132,12 +126,7 @@ async fn register_options(
     Ok(json_answer(auth.begin_passkey_registration(&visit.user, &party, &hosted.client).await?))
 }
 
-async fn register(
-    State(auth): State<Arc<Auth>>,
-    hosted: Hosted<true>,
-    headers: HeaderMap,
-    fields: Fields,
-) -> Answer {
+async fn register(State(auth): State<Arc<Auth>>, hosted: Hosted<true>, headers: HeaderMap, fields: Fields) -> Answer {
     let visit = caller(&auth, &hosted, &headers, true).await?;
     let (challenge, label) = (fields.text("challenge_id")?, fields.optional_text("label")?);
     let made = auth.finish_passkey_registration(&visit.user, challenge, credential(&fields)?, label).await?;

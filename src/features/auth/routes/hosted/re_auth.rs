@@ -87,12 +87,7 @@ async fn re_auth_page(
     Ok(re_auth_form(&auth, &hosted, &visit, StatusCode::OK, None, &return_to, query.amr.as_deref()).await?)
 }
 
-async fn re_auth(
-    State(auth): State<Arc<Auth>>,
-    hosted: Hosted<true>,
-    headers: HeaderMap,
-    fields: Fields,
-) -> Answer {
+async fn re_auth(State(auth): State<Arc<Auth>>, hosted: Hosted<true>, headers: HeaderMap, fields: Fields) -> Answer {
     let return_to = hosted.return_to_of(&fields)?;
     let visit = visit(&auth, &hosted, &headers).await?;
     auth.check_form(&visit, fields.optional_text("_csrf")?)?;

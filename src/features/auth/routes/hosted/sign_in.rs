@@ -102,12 +102,7 @@ async fn sign_in_page(
     }
 }
 
-async fn sign_in(
-    State(auth): State<Arc<Auth>>,
-    hosted: Hosted<true>,
-    headers: HeaderMap,
-    fields: Fields,
-) -> Answer {
+async fn sign_in(State(auth): State<Arc<Auth>>, hosted: Hosted<true>, headers: HeaderMap, fields: Fields) -> Answer {
     let return_to = hosted.return_to_of(&fields)?;
     let (email, password) = (fields.text("email")?, fields.text("password")?);
     match auth.check_password(&hosted.project, email, password, &hosted.client).await {
@@ -159,12 +154,7 @@ async fn sign_up_page(
 const SIGNUP_REFUSED: &str = "This account could not be created. Check the address and the password, or sign in.";
 const PASSWORD_RULE: &str = "The password must have 8 to 1024 characters.";
 
-async fn sign_up(
-    State(auth): State<Arc<Auth>>,
-    hosted: Hosted<true>,
-    headers: HeaderMap,
-    fields: Fields,
-) -> Answer {
+async fn sign_up(State(auth): State<Arc<Auth>>, hosted: Hosted<true>, headers: HeaderMap, fields: Fields) -> Answer {
     let return_to = hosted.return_to_of(&fields)?;
     let (typed, password) = (fields.text("email")?, fields.text("password")?);
     let refused =
@@ -216,12 +206,7 @@ async fn sign_out_page(
     Ok(pages::answer(StatusCode::OK, &page, &nonce)?)
 }
 
-async fn sign_out(
-    State(auth): State<Arc<Auth>>,
-    hosted: Hosted<true>,
-    headers: HeaderMap,
-    fields: Fields,
-) -> Answer {
+async fn sign_out(State(auth): State<Arc<Auth>>, hosted: Hosted<true>, headers: HeaderMap, fields: Fields) -> Answer {
     let return_to = hosted.return_to_of(&fields)?;
     if let Visitor::SignedIn(visit) = auth.visitor(&hosted.site, &headers).await? {
         auth.check_form(&visit, fields.optional_text("_csrf")?)?;
