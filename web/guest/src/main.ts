@@ -14,4 +14,5 @@ import './console';
 import 'urlpattern-polyfill';
 import './globals';
 import './node/index';
+import './run402/index';
 import './dispatch';

@@ -1,6 +1,7 @@
 //! The sandbox from outside: small programs, each about one behaviour. What the platform offers the guest is checked
 //! by the programs in tests/sandbox, which Node runs as well (`node tests/sandbox/run.mjs`): they assert what Node does.
 
+mod functions;
 mod hostile;
 mod network;
 mod programs;

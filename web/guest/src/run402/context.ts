@@ -70,7 +70,7 @@ export function requireActiveContext(sdkFunction: string): RequestContext {
 
 export function taintCacheBypass(): void {
   const context = getCurrentContext();
-  if (context?.active.value) context.cacheBypassTainted.value = true;
+  if (context !== undefined) context.cacheBypassTainted.value = true;
 }
 
 /** Calls whose answer is never for a shared cache. */
