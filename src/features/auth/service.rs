@@ -39,7 +39,7 @@ pub struct AuthSettings {
     pub limit_factor: u32,
     /// Magic links one project may send in an hour; `None`: what its tier says (50, 200 or 1000).
     pub magic_links_per_hour: Option<u32>,
-    /// Address that mail of this feature comes from. Default: `noreply@<domain>`.
+    /// Address that mail of this feature comes from. Default: `noreply@mail.<domain>`.
     pub mail_sender: Option<String>,
 }
 

@@ -7,7 +7,7 @@ use crate::support::{Appliance, control};
 
 #[tokio::test]
 async fn plain_http_on_a_public_name_gets_no_cookie() {
-    let appliance = Appliance::plan().set("domain", "box.test").boot();
+    let appliance = Appliance::plan().set("domain", "box.test").set("public_url", "http://api.box.test").boot();
     let pool = Pool::on(&appliance).await;
     pool.sign_up("ann@example.com").await;
     let name = "shop";

@@ -115,10 +115,10 @@ impl Auth {
     ) -> Result<Site, AuthError> {
         let tenant = tenant.ok_or(AuthError::TenantSuffixRequired)?;
         let is_loopback = tenant.host == "localhost" || tenant.host.ends_with(".localhost");
-        let project = match &*tenant.bound {
-            Bound::Subdomain { project, .. } => project,
+        let project = match (tenant.bound.owner(), &*tenant.bound) {
+            (Some(project), _) => project,
             // A developer's machine has no other host until a name is claimed.
-            Bound::Project(project) if is_loopback => project,
+            (None, Bound::Project(project)) if is_loopback => project,
             _ => return Err(AuthError::TenantSuffixRequired),
         };
         let secure = scheme.unwrap_or(self.public_url.scheme()) == "https";
