@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use run402::engines::sandbox::{
     HostServices, Limits, LogLine, Modules, OutboundRequest, OutboundResponse, Program, Request, Sandbox,
-    SandboxSettings, ServiceError,
+    SandboxSettings, ServiceError, whole_body,
 };
 use url::Url;
 
@@ -27,7 +27,7 @@ impl HostServices for Silent {
     }
 
     async fn dispatch(&self, _: OutboundRequest) -> Result<OutboundResponse, ServiceError> {
-        Ok(OutboundResponse { status: 200, headers: Vec::new(), body: Bytes::from_static(b"own") })
+        Ok(OutboundResponse { status: 200, headers: Vec::new(), body: whole_body("own") })
     }
 
     async fn call(&self, name: &str, _: serde_json::Value, _: Vec<Bytes>) -> Result<Vec<u8>, ServiceError> {

@@ -3,10 +3,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use run402::appliance::{
-    BootError,
-    config::{Config, Overrides},
-    secrets, serve,
+use run402::{
+    appliance::{
+        BootError,
+        config::{Config, Overrides},
+        secrets, serve,
+    },
+    features::functions::build,
 };
 
 /// Requests allocate and free many small things on several threads; this is where that is cheapest.
@@ -29,6 +32,9 @@ enum Command {
     /// Work of the box's owner.
     #[command(subcommand)]
     Admin(AdminCommand),
+    /// Builds one function, from standard input to standard output: the server runs it for source it does not trust.
+    #[command(hide = true)]
+    BuildFunction,
 }
 
 #[derive(Args)]
@@ -67,7 +73,7 @@ enum AdminCommand {
 
 fn main() -> ExitCode {
     match dispatch(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("run402: {error}");
             ExitCode::FAILURE
@@ -75,8 +81,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<(), BootError> {
+fn dispatch(command: Command) -> Result<ExitCode, BootError> {
     match command {
+        Command::BuildFunction => return Ok(build::serve()),
         Command::Serve(arguments) => serve::run(&Overrides {
             data_dir: arguments.place.data_dir,
             config: arguments.place.config,
@@ -84,12 +91,12 @@ fn dispatch(command: Command) -> Result<(), BootError> {
             domain: arguments.domain,
             user: arguments.user,
             set: arguments.set,
-        }),
+        })?,
         Command::Admin(AdminCommand::Token(place)) => {
             let overrides = Overrides { data_dir: place.data_dir, config: place.config, ..Overrides::default() };
             let key = secrets::read_admin_key(&Config::load(&overrides)?.data_dir)?;
             println!("{}", key.as_str());
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::FromRef};
-use tokio::time;
+use tokio::{runtime::Handle, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,6 +16,7 @@ use crate::{
         blobs::{BlobStore, RedbBlobs},
         postgres::{Cluster, Database, DatabaseError, Login, migrate},
         queue::Queue,
+        sandbox::Sandbox,
     },
     features::{
         apply::{self, Apply},
@@ -24,7 +25,7 @@ use crate::{
         billing::{self, Billing},
         content::{self, Content},
         expose::{self, Expose},
-        functions::{self, Deployed, Functions, NoEngine, Routed, Signups},
+        functions::{self, Builder, Deployed, FrontDoor, Functions, OwnHosts, Routed, SandboxExecutor, Signups},
         hosts::{HostNames, Hosts},
         idempotency::Idempotency,
         identity::{Identity, IdentitySettings, admin},
@@ -77,6 +78,7 @@ pub struct App {
     assets: Arc<Assets>,
     secrets: Arc<Secrets>,
     functions: Arc<Functions>,
+    executor: Arc<SandboxExecutor>,
     queue: Arc<Queue>,
     apply: Arc<Apply>,
     status: Arc<Status>,
@@ -226,6 +228,7 @@ impl App {
             hosts: Arc::clone(&hosts),
             settings: config.assets.clone(),
         }));
+        let executor = Arc::new(executor(config, data_dir, master, public_url, &content, &hosts)?);
         let apply = Arc::new(Apply::new(apply::Dependencies {
             control: database.clone(),
             clock: clock.clone(),
@@ -237,6 +240,7 @@ impl App {
             hosts: Arc::clone(&hosts),
             secrets: Arc::clone(&secrets),
             expose: Arc::clone(&expose),
+            functions: Arc::new(Builder(Arc::clone(&executor) as _)),
             settings: config.apply.clone(),
             testing: config.testing.clone(),
         }));
@@ -254,7 +258,7 @@ impl App {
             releases: Arc::new(Deployed(Arc::clone(&apply))),
             secrets: Arc::clone(&secrets) as _,
             sessions: Arc::clone(&auth) as _,
-            executor: Arc::new(NoEngine),
+            executor: Arc::clone(&executor) as _,
             queue: queue.waker(),
             public_url: public_url.clone(),
             settings: config.functions.clone(),
@@ -315,6 +319,7 @@ impl App {
                 secrets,
                 apply,
                 functions,
+                executor,
                 queue,
                 status,
             },
@@ -342,11 +347,14 @@ impl App {
 
     /// Everything behind the listener.
     pub fn front(&self, config: &Config, public_url: &Url) -> Arc<Front> {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(&self.executor));
         let api = self.router(config, Arc::clone(&metrics), Greeting::new(public_url, &config.domain));
         let timeout = Duration::from_secs(config.http.request_seconds);
         let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
-        Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout))
+        let front = Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout));
+        let door: Arc<dyn FrontDoor> = Arc::clone(&front) as _;
+        self.executor.open(Arc::downgrade(&door));
+        front
     }
 
     fn router(&self, config: &Config, metrics: Arc<Metrics>, greeting: Greeting) -> Router {
@@ -429,6 +437,27 @@ fn identity_settings(config: &Config, admin_key: &str, public_url: &Url) -> Iden
         admin_key_hash: config.admin.key_hash.clone().unwrap_or_else(|| admin::hash_key(admin_key)),
         rate_limits: config.rate_limits.enabled,
     }
+}
+
+fn executor(
+    config: &Config,
+    data_dir: &DataDir,
+    master: &MasterKey,
+    public_url: &Url,
+    content: &Arc<Content>,
+    hosts: &Arc<Hosts>,
+) -> Result<SandboxExecutor, BootError> {
+    let (cache, key) = (data_dir.path().join("sandbox"), master.derive("compiled guest"));
+    let sandbox = Sandbox::start(config.sandbox.clone(), cache, *key);
+    let sandbox = sandbox.map_err(|error| BootError::new(format!("the function sandbox does not start: {error}.")))?;
+    let cloud_alias = config.functions.cloud_alias;
+    Ok(SandboxExecutor::new(functions::Parts {
+        sandbox,
+        content: Arc::clone(content),
+        own: OwnHosts::new(Arc::clone(hosts), public_url.clone(), &config.domain, cloud_alias),
+        kept_bytes: usize::try_from(config.functions.cache_mb).unwrap_or(usize::MAX).saturating_mul(1024 * 1024),
+        runtime: Handle::current(),
+    }))
 }
 
 fn host_names(config: &Config, public_url: &Url) -> HostNames {

@@ -24,14 +24,14 @@ use super::BootError;
 use crate::{
     common::{Network, WalletAddress},
     edge::{HttpSettings, LogSettings},
-    engines::{blobs::BlobSettings, postgres::ClusterSettings},
+    engines::{blobs::BlobSettings, postgres::ClusterSettings, sandbox::SandboxSettings},
     features::{
         apply::{ApplySettings, TestingSettings},
         assets::AssetSettings,
         auth::AuthSettings,
         billing::PriceSettings,
         content::ContentSettings,
-        functions::FunctionSettings,
+        functions::{self, FunctionSettings},
         hosts::SubdomainSettings,
         orgs::LeaseSettings,
         payments::{BillingSettings, FaucetSettings, PaymentSettings},
@@ -89,6 +89,7 @@ pub struct Config {
     pub assets: AssetSettings,
     pub apply: ApplySettings,
     pub functions: FunctionSettings,
+    pub sandbox: SandboxSettings,
     /// For tests of this program only: makes deploys fail or the process die at named points. Leave it empty.
     pub testing: TestingSettings,
     pub subdomains: SubdomainSettings,
@@ -127,6 +128,7 @@ impl Default for Config {
             assets: AssetSettings::default(),
             apply: ApplySettings::default(),
             functions: FunctionSettings::default(),
+            sandbox: SandboxSettings::default(),
             testing: TestingSettings::default(),
             subdomains: SubdomainSettings::default(),
             sites: SiteSettings::default(),
@@ -226,6 +228,14 @@ impl Config {
             && (!matches!(url.scheme(), "http" | "https") || url.host().is_none())
         {
             return Err(BootError::new("public_url: give an http or https URL with a host."));
+        }
+        // Each level of nested calls has as many places, and each place an instance; a deploy takes two.
+        let needed = self.functions.running.saturating_mul(functions::LEVELS).saturating_add(2);
+        if usize::try_from(self.sandbox.max_instances).unwrap_or(usize::MAX) < needed {
+            return Err(BootError::new(format!(
+                "sandbox.max_instances: functions.running = {} needs at least {needed}.",
+                self.functions.running
+            )));
         }
         Ok(())
     }

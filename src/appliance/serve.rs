@@ -45,6 +45,11 @@ faucet.cooldown_seconds), then --set and the options above; later ones win, unkn
   assets.max_put_bytes, .concurrent_encodes, .queued_encodes, .encode_seconds
   content.max_object_bytes, .single_max_bytes, .part_bytes, .plan_seconds, .url_seconds, .grace_seconds, ...
   apply.commit_wait_seconds, .migration_timeout_seconds, .retained_releases, .retained_days, .cached_files, ...
+  functions.running_per_project, .queued_per_project, .running, .patience_seconds      [4, 16, 64, 10]
+  functions.log_hours, .log_project_mb, .cache_mb, .cloud_alias, .show_errors          [24, 10, 128, true, false]
+  sandbox.threads, .max_instances, .idle_seconds, .max_memory_mb    [one a processor, 1000, 300, 512]
+  sandbox.total_memory_mb           memory of all functions together [half of the machine's]
+  sandbox.egress.enabled, .allow    whether and where functions connect to: public addresses and these [true, []]
   http.body_bytes, .request_seconds, .header_seconds, .connections
   subdomains.hold_days              how long a deleted project's names are held for its owner [14]
   sites.cache_mb                    memory for small files and their compressed forms [64]

@@ -8,6 +8,24 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientIp(pub IpAddr);
 
+/// Request extension of a call that a function makes to this box in process: how many functions called each other to
+/// get here, at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NestedCall {
+    pub depth: u8,
+}
+
+impl NestedCall {
+    /// How deep a request is; 0 from outside.
+    pub fn depth_of(extensions: &axum::http::Extensions) -> u8 {
+        extensions.get::<Self>().map_or(0, |nested| nested.depth)
+    }
+}
+
+/// Response extension: whatever its status, this answer is its author's, and no error of ours to be put into words.
+#[derive(Clone, Copy, Debug)]
+pub struct Verbatim;
+
 /// The id under which this request is logged and which its errors carry.
 #[derive(Clone, Debug)]
 pub struct TraceId(pub String);

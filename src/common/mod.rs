@@ -14,7 +14,7 @@ pub mod rate;
 pub mod sealing;
 pub mod time;
 
-pub use context::{ClientIp, TraceId};
+pub use context::{ClientIp, NestedCall, TraceId, Verbatim};
 pub use error::{ApiError, ApiResult, Category, MutationState, NextAction};
 pub use evm::WalletAddress;
 pub use ids::{DeploymentId, OperationId, OrganisationId, PlanId, PrincipalId, ProjectId, ReleaseId, Slot};

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::common::ApiError;
+use crate::common::{ApiError, Verbatim};
 
 /// Header that carries the trace id of every answer.
 pub(super) const TRACE_HEADER: HeaderName = HeaderName::from_static("x-run402-trace-id");
@@ -20,6 +20,7 @@ pub(super) const TRACE_HEADER: HeaderName = HeaderName::from_static("x-run402-tr
 pub(super) fn render(mut response: Response, method: &Method, trace_id: &str) -> Response {
     let error = match response.extensions_mut().remove::<ApiError>() {
         Some(error) => error,
+        None if response.extensions().get::<Verbatim>().is_some() => return response,
         None => match from_framework(&response) {
             Some(error) => error,
             None => return response,

@@ -14,7 +14,7 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::{ConnectInfo, Request},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
@@ -22,8 +22,8 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use futures_util::FutureExt;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
 use tower::ServiceExt as _;
 
 use super::{Metrics, errors, host, middleware};
@@ -32,6 +32,7 @@ use crate::{
     engines::chain::assets::Chain,
     features::{
         auth,
+        functions::FrontDoor,
         hosts::{Bound, Hostname, Hosts, TenantHost},
         sites::{Sites, Visit, error_page},
     },
@@ -53,6 +54,11 @@ pub struct Front {
     trusted_proxies: Arc<[Network]>,
     request_timeout: Duration,
 }
+
+/// A body as a request brings it.
+pub(super) trait SentBody: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static {}
+
+impl<B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static> SentBody for B {}
 
 /// An answer, there already or to come.
 pub(super) enum Answer {
@@ -84,7 +90,7 @@ impl Front {
     }
 
     /// Answers one request of a connection from `peer`.
-    pub(super) fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    pub(super) fn answer<B: SentBody>(self: &Arc<Self>, request: Request<B>, peer: SocketAddr) -> Answer {
         let trusted_peer = any_contains(&self.trusted_proxies, peer.ip());
         let (bound, name) = match host::of(request.uri(), request.headers(), trusted_peer) {
             Ok(name) => {
@@ -114,7 +120,7 @@ impl Front {
         self.to_site(bound, name, trusted_peer, request, peer)
     }
 
-    fn to_api(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    fn to_api<B: SentBody>(&self, mut request: Request<B>, peer: SocketAddr) -> Answer {
         request.extensions_mut().insert(ConnectInfo(peer));
         let api = self.api.clone();
         Answer::Coming(Box::pin(async move {
@@ -125,12 +131,12 @@ impl Front {
         }))
     }
 
-    fn to_site(
+    fn to_site<B: SentBody>(
         self: &Arc<Self>,
         bound: Arc<Bound>,
         name: String,
         trusted_peer: bool,
-        mut request: Request<Incoming>,
+        mut request: Request<B>,
         peer: SocketAddr,
     ) -> Answer {
         let front = Arc::clone(self);
@@ -171,6 +177,13 @@ impl Front {
             front.metrics.site_answered(response.status());
             response
         }))
+    }
+}
+
+/// Functions of this box call it without a socket; the request is treated as any other.
+impl FrontDoor for Front {
+    fn answer(self: Arc<Self>, request: Request, peer: SocketAddr) -> BoxFuture<'static, Response> {
+        Box::pin(Self::answer(&self, request, peer))
     }
 }
 

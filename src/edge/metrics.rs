@@ -7,12 +7,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
     registry::Registry,
 };
 
-use crate::{common::ApiError, features::identity::Identity};
+use crate::{
+    common::ApiError,
+    features::{functions::SandboxExecutor, identity::Identity},
+};
 
 /// Headers a reverse proxy adds: with one of them a loopback peer is not the operator himself.
 const FORWARDING: [HeaderName; 3] = [
@@ -44,7 +53,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new() -> Self {
+    pub fn new(functions: &Arc<SandboxExecutor>) -> Self {
         let mut registry = Registry::with_prefix("run402");
         let requests = Family::default();
         let latency = Histogram::new([0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0]);
@@ -54,6 +63,7 @@ impl Metrics {
         registry.register("http_in_flight", "Requests being answered", in_flight.clone());
         let sites = Family::<SiteLabels, Counter>::default();
         let classes = ["2xx", "3xx", "4xx", "5xx"].map(|class| sites.get_or_create(&SiteLabels { class }).clone());
+        registry.register_collector(Box::new(FunctionFigures(Arc::clone(functions))));
         registry.register("site_requests", "Requests answered on tenant hosts, by class of status", sites);
         Self { registry, requests, latency, in_flight, sites: classes }
     }
@@ -77,9 +87,23 @@ impl Metrics {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
+/// Figures of the function engine, read when they are asked for.
+#[derive(Debug)]
+struct FunctionFigures(Arc<SandboxExecutor>);
+
+impl Collector for FunctionFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let figures = self.0.figures();
+        for (name, help, count) in [
+            ("function_calls_cold", "Calls of functions that an instance was made for", figures.cold),
+            ("function_calls_warm", "Calls of functions that found an instance, or failed", figures.warm),
+        ] {
+            let counter = ConstCounter::new(count);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        let idle = ConstGauge::new(i64::try_from(figures.idle).unwrap_or(i64::MAX));
+        let help = "Instances of functions between calls";
+        idle.encode(encoder.encode_descriptor("function_instances_idle", help, None, idle.metric_type())?)
     }
 }
 

@@ -16,6 +16,7 @@ mod content;
 mod durability;
 mod expose;
 mod faucet;
+mod function_builds;
 mod functions;
 mod hostile_sql;
 mod identity;

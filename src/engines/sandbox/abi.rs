@@ -183,9 +183,10 @@ struct Service {
 }
 
 fn service(state: &mut State, id: i32, payload: Vec<u8>) -> Result<Vec<u8>, ServiceError> {
+    let size = payload.len();
     let (Service { call, head }, parts) = unpack(payload)?;
     let services = state.services.clone().ok_or_else(|| ServiceError::new("no call is running"))?;
-    state.begin_operation(id, async move { services.call(&call, head, parts).await })?;
+    state.begin_operation(id, size, async move { services.call(&call, head, parts).await })?;
     Ok(Vec::new())
 }
 
@@ -227,7 +228,7 @@ enum Next {
 async fn next(state: &mut State, deadline: f64) -> Next {
     loop {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0;
-        let timer = deadline.is_finite().then(|| deadline - now);
+        let timer = deadline.is_finite().then_some(deadline - now);
         let completed = match timer {
             None if state.pending.is_empty() => return Next::Nothing,
             None => state.pending.next().await,

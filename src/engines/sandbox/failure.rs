@@ -122,11 +122,11 @@ impl Failure {
 }
 
 fn syntax_error(thrown: &Thrown) -> Failure {
-    if let Some(rest) = thrown.message.strip_prefix("Could not find export '") {
-        if let Some((export, module)) = rest.split_once("' in module '") {
-            let module = module.trim_end_matches('\'').to_owned();
-            return Failure::MissingExport { module, export: export.to_owned() };
-        }
+    if let Some(rest) = thrown.message.strip_prefix("Could not find export '")
+        && let Some((export, module)) = rest.split_once("' in module '")
+    {
+        let module = module.trim_end_matches('\'').to_owned();
+        return Failure::MissingExport { module, export: export.to_owned() };
     }
     let place = thrown.stack.lines().next().unwrap_or("").trim().trim_start_matches("at ");
     let place = place.rsplit_once('(').map_or(place, |(_, inner)| inner.trim_end_matches(')'));

@@ -17,6 +17,11 @@ use super::settings::{GUEST_STACK_BYTES, HOST_STACK_BYTES, SandboxSettings};
 const SNAPSHOT: &[u8] = include_bytes!("guest.wasm.zst");
 const SEAL_BYTES: usize = 32;
 
+/// Names the guest.
+pub(super) fn digest() -> String {
+    hex::encode(&Sha256::digest(SNAPSHOT)[..8])
+}
+
 pub(super) fn engine(settings: &SandboxSettings) -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_memories(settings.max_instances)

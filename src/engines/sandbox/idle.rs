@@ -8,7 +8,7 @@ use std::{
 use super::instance::Instance;
 
 struct Idle {
-    instance: Instance,
+    instance: Box<Instance>,
     since: Instant,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct IdlePool {
 }
 
 impl IdlePool {
-    pub(super) fn take(&mut self, program: u64) -> Option<Instance> {
+    pub(super) fn take(&mut self, program: u64) -> Option<Box<Instance>> {
         let queue = self.programs.get_mut(&program)?;
         let idle = queue.pop_back()?;
         if queue.is_empty() {
@@ -30,7 +30,7 @@ impl IdlePool {
         Some(idle.instance)
     }
 
-    pub(super) fn put(&mut self, program: u64, instance: Instance) {
+    pub(super) fn put(&mut self, program: u64, instance: Box<Instance>) {
         self.programs.entry(program).or_default().push_back(Idle { instance, since: Instant::now() });
         self.count += 1;
     }
@@ -40,7 +40,7 @@ impl IdlePool {
     }
 
     /// Takes out the instance that was idle longest.
-    pub(super) fn evict(&mut self) -> Option<Instance> {
+    pub(super) fn evict(&mut self) -> Option<Box<Instance>> {
         let oldest = self
             .programs
             .iter()
@@ -50,7 +50,7 @@ impl IdlePool {
     }
 
     /// Takes out what was idle for longer than `age`.
-    pub(super) fn expire(&mut self, age: Duration) -> Vec<Instance> {
+    pub(super) fn expire(&mut self, age: Duration) -> Vec<Box<Instance>> {
         let mut expired = Vec::new();
         let old: Vec<u64> = self.programs.keys().copied().collect();
         for id in old {
@@ -61,13 +61,13 @@ impl IdlePool {
         expired
     }
 
-    pub(super) fn forget(&mut self, program: u64) -> Vec<Instance> {
+    pub(super) fn forget(&mut self, program: u64) -> Vec<Box<Instance>> {
         let removed = self.programs.remove(&program).unwrap_or_default();
         self.count -= removed.len();
         removed.into_iter().map(|idle| idle.instance).collect()
     }
 
-    fn remove_front(&mut self, id: u64) -> Option<Instance> {
+    fn remove_front(&mut self, id: u64) -> Option<Box<Instance>> {
         let queue = self.programs.get_mut(&id)?;
         let idle = queue.pop_front()?;
         if queue.is_empty() {

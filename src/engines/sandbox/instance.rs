@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use rand::RngExt;
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::{Error, InstancePre, Memory, Result, Store, Trap, TypedFunc};
+use wasmtime::{Error, InstancePre, Memory as LinearMemory, Result, Store, Trap, TypedFunc};
 
 use super::{
     egress::Egress,
     failure::Failure,
     image::{Image, Modules},
+    memory::Memory,
     services::HostServices,
     settings::Limits,
     state::State,
@@ -32,7 +33,7 @@ struct Exports {
 
 pub(super) struct Instance {
     store: Store<State>,
-    memory: Memory,
+    memory: LinearMemory,
     exports: Exports,
     /// The right to exist; given back last, when the store is gone.
     _slot: OwnedSemaphorePermit,
@@ -44,9 +45,10 @@ impl Instance {
         pre: &InstancePre<State>,
         limits: Limits,
         egress: Arc<Egress>,
+        shared: Arc<Memory>,
         slot: OwnedSemaphorePermit,
     ) -> Result<Self> {
-        let mut store = Store::new(pre.module().engine(), State::new(limits, egress));
+        let mut store = Store::new(pre.module().engine(), State::new(limits, egress, shared));
         store.limiter(|state| &mut state.meter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);

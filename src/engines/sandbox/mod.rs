@@ -24,6 +24,7 @@ mod guest;
 mod idle;
 mod image;
 mod instance;
+mod memory;
 mod ops;
 mod run;
 mod services;
@@ -36,5 +37,7 @@ mod text;
 pub use failure::{Failure, Thrown};
 pub use image::{Image, Modules};
 pub use run::{Program, Request, Response, Sandbox};
-pub use services::{HostServices, LogLevel, LogLine, OutboundRequest, OutboundResponse, ServiceError};
+pub use services::{
+    HostServices, LogLevel, LogLine, OutboundBody, OutboundRequest, OutboundResponse, ServiceError, whole_body,
+};
 pub use settings::{EgressSettings, Limits, SandboxSettings};

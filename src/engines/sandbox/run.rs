@@ -30,6 +30,7 @@ use super::{
     idle::IdlePool,
     image::{Image, Modules},
     instance::Instance,
+    memory::{self, Memory},
     services::HostServices,
     settings::{Limits, SandboxSettings},
     state::State,
@@ -92,7 +93,8 @@ struct Shared {
 struct Inner {
     egress: Arc<Egress>,
     slots: Arc<Semaphore>,
-    idle: Mutex<IdlePool>,
+    idle: Arc<Mutex<IdlePool>>,
+    memory: Arc<Memory>,
     idle_age: Duration,
 }
 
@@ -126,7 +128,7 @@ struct ResponseHead {
 
 /// Where the instance of a call comes from.
 enum Start {
-    Idle(Instance),
+    Idle(Box<Instance>),
     Fresh(OwnedSemaphorePermit),
 }
 
@@ -140,8 +142,9 @@ impl Drop for Aborting {
 }
 
 impl Sandbox {
-    /// Starts the threads and, in the background, the compilation of the guest (a second or two on the first boot,
-    /// later read from `cache`, a directory of this process alone, under a seal of `key`). Calls wait for it.
+    /// Starts the threads. The guest is compiled for whoever first needs it, or by [`Sandbox::warm`]: a second or two
+    /// on the first boot, later read from `cache`, a directory of this process alone, under a seal of `key`. A box
+    /// whose functions are not called keeps no machine code in memory.
     pub fn start(settings: SandboxSettings, cache: PathBuf, key: [u8; 32]) -> std::io::Result<Self> {
         let threads = match settings.threads {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
@@ -149,10 +152,17 @@ impl Sandbox {
         };
         let runtime =
             Builder::new_multi_thread().worker_threads(threads).thread_name("sandbox").enable_all().build()?;
+        let idle = Arc::new(Mutex::new(IdlePool::default()));
+        let memory = Arc::new(Memory::new(match settings.total_memory_mb {
+            0 => memory::half_of_the_machine(),
+            megabytes => megabytes as usize * (1 << 20),
+        }));
+        memory.spare(Arc::downgrade(&idle));
         let inner = Arc::new(Inner {
             egress: Arc::new(Egress::new(&settings.egress).map_err(std::io::Error::other)?),
             slots: Arc::new(Semaphore::new(settings.max_instances as usize)),
-            idle: Mutex::new(IdlePool::default()),
+            idle,
+            memory,
             idle_age: Duration::from_secs(settings.idle_seconds.into()),
         });
         runtime.spawn(sweep(Arc::downgrade(&inner)));
@@ -165,16 +175,25 @@ impl Sandbox {
             inner,
             next_program: AtomicU64::new(1),
         });
-        let sandbox = Self(shared);
-        let warming = Arc::downgrade(&sandbox.0);
-        sandbox.handle()?.spawn(async move {
-            if let Some(shared) = warming.upgrade() {
-                if let Err(failure) = Self(shared).machine().await {
-                    tracing::error!(%failure, "the guest of the function sandbox does not compile");
-                }
+        Ok(Self(shared))
+    }
+
+    /// Has the guest compiled in the background.
+    pub fn warm(&self) {
+        let warming = Arc::downgrade(&self.0);
+        let Ok(handle) = self.handle() else { return };
+        handle.spawn(async move {
+            if let Some(shared) = warming.upgrade()
+                && let Err(failure) = Self(shared).machine().await
+            {
+                tracing::error!(%failure, "the guest of the function sandbox does not compile");
             }
         });
-        Ok(sandbox)
+    }
+
+    /// Names the guest: another one compiles and runs code in another way.
+    pub fn fingerprint(&self) -> String {
+        guest::digest()
     }
 
     /// Waits until the guest is compiled.
@@ -189,13 +208,15 @@ impl Sandbox {
         let machine = self.machine().await?;
         let limits = Limits { memory_bytes: self.0.settings.max_memory_mb as usize * (1 << 20), ..Limits::default() };
         let deadline = Instant::now() + limits.timeout;
-        let egress = self.0.inner.egress.clone();
+        let (egress, memory) = (self.0.inner.egress.clone(), self.0.inner.memory.clone());
         let (first, second) = (self.slot(deadline).await?, self.slot(deadline).await?);
         self.spawn(async move {
             let _ticking = machine.clock.tick();
             let work = async {
-                let bare = Instance::new(&machine.pre, limits.clone(), egress.clone(), first).await.map_err(broken)?;
-                let mut linked = Instance::new(&machine.pre, limits, egress, second).await.map_err(broken)?;
+                let bare = Instance::new(&machine.pre, limits.clone(), egress.clone(), memory.clone(), first);
+                let bare = bare.await.map_err(broken)?;
+                let linked = Instance::new(&machine.pre, limits, egress, memory, second);
+                let mut linked = linked.await.map_err(broken)?;
                 let exports = linked.compile(&modules).await?;
                 Ok(Arc::new(Image::between(bare.bytes(), linked.bytes(), exports)))
             };
@@ -323,7 +344,7 @@ impl Inner {
         request: Request,
         services: Arc<dyn HostServices>,
         start: Start,
-    ) -> (Result<Response, Failure>, Option<Instance>) {
+    ) -> (Result<Response, Failure>, Option<Box<Instance>>) {
         let cold = matches!(start, Start::Fresh(_));
         let mut instance = match start {
             Start::Idle(mut instance) => {
@@ -331,7 +352,7 @@ impl Inner {
                 instance
             }
             Start::Fresh(slot) => match self.fresh(machine, program, services, slot).await {
-                Ok(instance) => instance,
+                Ok(instance) => Box::new(instance),
                 Err(failure) => return (Err(failure), None),
             },
         };
@@ -364,7 +385,8 @@ impl Inner {
         if program.image.memory_bytes > limits.memory_bytes {
             return Err(Failure::Memory);
         }
-        let mut instance = Instance::new(&machine.pre, limits, self.egress.clone(), slot).await.map_err(broken)?;
+        let instance = Instance::new(&machine.pre, limits, self.egress.clone(), self.memory.clone(), slot);
+        let mut instance = instance.await.map_err(broken)?;
         instance.lay_over(&program.image).map_err(broken)?;
         instance.begin(services);
         match instance.start(&program.setup).await {

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use serde::Serialize;
 use url::Url;
 
@@ -37,21 +38,29 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// A request of the guest to one of the platform's own hosts.
+/// A body that arrives as it is asked for, so that the host never holds more of it than a chunk.
+pub type OutboundBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A body that is there already.
+pub fn whole_body(bytes: impl Into<Bytes>) -> OutboundBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A request of the guest to one of the platform's own hosts. Values of headers are bytes, one a character.
 #[derive(Debug)]
 pub struct OutboundRequest {
     pub method: String,
     pub url: Url,
     pub headers: Vec<(String, String)>,
-    pub body: Bytes,
+    pub body: OutboundBody,
 }
 
-/// The answer to it; the body is whole.
-#[derive(Debug, Default)]
+/// The answer to it.
+#[derive(Debug)]
 pub struct OutboundResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    pub body: Bytes,
+    pub body: OutboundBody,
 }
 
 /// An operation that failed. The guest throws it: `name` is the error class, `code` its `code` property.

@@ -25,6 +25,9 @@ pub struct SandboxSettings {
     pub idle_seconds: u32,
     /// Most MiB of memory any program may ask for.
     pub max_memory_mb: u32,
+    /// MiB of memory all instances together may take; 0 is half of the machine's. Beyond it idle instances are given
+    /// up, then growth is refused.
+    pub total_memory_mb: u32,
     /// Where functions may connect to.
     pub egress: EgressSettings,
 }
@@ -50,6 +53,7 @@ impl Default for SandboxSettings {
             max_instances: 1000,
             idle_seconds: 300,
             max_memory_mb: 512,
+            total_memory_mb: 0,
             egress: EgressSettings::default(),
         }
     }

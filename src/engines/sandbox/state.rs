@@ -7,11 +7,12 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use tokio::sync::{Mutex, mpsc};
-use wasmtime::{Memory, ResourceLimiter, Result};
+use wasmtime::{Memory as LinearMemory, ResourceLimiter, Result};
 
 use super::{
     codecs::Codec,
     egress::{Body, Egress, Upload},
+    memory::{Held, Memory},
     services::{HostServices, LogLevel, LogLine, ServiceError},
     settings::Limits,
 };
@@ -27,13 +28,16 @@ type Operation = BoxFuture<'static, Option<Event>>;
 /// The data of a store.
 pub(super) struct State {
     /// Set once the instance exists.
-    pub(super) memory: Option<Memory>,
+    pub(super) memory: Option<LinearMemory>,
     /// What waits for the guest's `read`.
     pub(super) outbox: Vec<u8>,
     /// What the export that ran last gave back: status and bytes.
     pub(super) result: Option<(i32, Vec<u8>)>,
     pub(super) pending: FuturesUnordered<Operation>,
-    aborts: HashMap<i32, AbortHandle>,
+    /// How to end an operation, and the bytes it holds.
+    aborts: HashMap<i32, (AbortHandle, usize)>,
+    /// Bytes that operations under way hold outside the guest's memory.
+    in_flight: usize,
     pub(super) bodies: Table<Arc<Mutex<Body>>>,
     pub(super) uploads: HashMap<i64, mpsc::Sender<Upload>>,
     pub(super) codecs: Table<Codec>,
@@ -56,12 +60,13 @@ struct Budget {
 /// Memory of the instance, measured where it grows.
 pub(super) struct Meter {
     limit: usize,
+    held: Held,
     pub(super) refused: bool,
 }
 
 impl ResourceLimiter for Meter {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        let fits = desired <= self.limit;
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let fits = desired <= self.limit && self.held.grow(current, desired);
         self.refused |= !fits;
         Ok(fits)
     }
@@ -106,20 +111,32 @@ impl<T> Table<T> {
     pub(super) fn put_back(&mut self, handle: i32, item: T) {
         self.items.insert(handle, item);
     }
+
+    /// Makes room, when there is none, by dropping what `is_over`.
+    pub(super) fn prune(&mut self, is_over: impl Fn(&T) -> bool) {
+        if self.items.len() >= MAX_HANDLES {
+            self.items.retain(|_, item| !is_over(item));
+        }
+    }
+
+    fn clear(&mut self) {
+        self.items.clear();
+    }
 }
 
 impl State {
-    pub(super) fn new(limits: Limits, egress: Arc<Egress>) -> Self {
+    pub(super) fn new(limits: Limits, egress: Arc<Egress>, memory: Arc<Memory>) -> Self {
         Self {
             memory: None,
             outbox: Vec::new(),
             result: None,
             pending: FuturesUnordered::new(),
             aborts: HashMap::new(),
+            in_flight: 0,
             bodies: Table::new(),
             uploads: HashMap::new(),
             codecs: Table::new(),
-            meter: Meter { limit: limits.memory_bytes, refused: false },
+            meter: Meter { limit: limits.memory_bytes, held: Held::new(memory), refused: false },
             budget: Budget::default(),
             limits,
             services: None,
@@ -141,6 +158,10 @@ impl State {
                 format!("{} more log entries were dropped: the limit of this call was met", self.budget.dropped_logs);
             self.emit(LogLevel::Warn, text);
         }
+        // Connections of this call are not the next one's.
+        self.bodies.clear();
+        self.uploads.clear();
+        self.codecs.clear();
         self.services = None;
     }
 
@@ -166,10 +187,11 @@ impl State {
         }
     }
 
-    /// Starts an operation that settles promise `id`.
+    /// Starts an operation that settles promise `id` and holds this many bytes meanwhile.
     pub(super) fn begin_operation(
         &mut self,
         id: i32,
+        bytes: usize,
         work: impl Future<Output = Result<Vec<u8>, ServiceError>> + Send + 'static,
     ) -> Result<(), ServiceError> {
         if self.pending.len() >= self.limits.concurrent_operations {
@@ -178,20 +200,28 @@ impl State {
                 self.limits.concurrent_operations
             )));
         }
+        // A guest could otherwise have the host keep the same memory of its own hundreds of times.
+        if self.in_flight.saturating_add(bytes) > self.limits.memory_bytes {
+            return Err(ServiceError::named("RangeError", "operations under way hold as much memory as they may"));
+        }
+        self.in_flight += bytes;
         let (handle, registration) = AbortHandle::new_pair();
-        self.aborts.insert(id, handle);
+        self.aborts.insert(id, (handle, bytes));
         let work = Abortable::new(work, registration);
         self.pending.push(Box::pin(async move { work.await.ok().map(|result| Event { id, result }) }));
         Ok(())
     }
 
     pub(super) fn cancel(&mut self, id: i32) {
-        if let Some(handle) = self.aborts.remove(&id) {
+        if let Some((handle, bytes)) = self.aborts.remove(&id) {
+            self.in_flight -= bytes;
             handle.abort();
         }
     }
 
     pub(super) fn completed(&mut self, id: i32) {
-        self.aborts.remove(&id);
+        if let Some((_, bytes)) = self.aborts.remove(&id) {
+            self.in_flight -= bytes;
+        }
     }
 }

@@ -44,14 +44,31 @@ impl Apply {
         F: FnOnce(&mut ReleaseState) -> ApiResult<T> + Send + 'static,
     {
         let (apply, project, created_by) = (Arc::clone(self), Arc::clone(project), created_by.to_owned());
-        let work = self.tasks.spawn(async move { apply.carry_out_amendment(&project, &created_by, change).await });
+        let work =
+            self.tasks.spawn(async move { apply.carry_out_amendment(&project, Some(&created_by), change).await });
         work.await.map_err(ApiError::internal)?
     }
 
+    /// As [`Apply::amend`], but the live release stays the one it is: its limits and schedules are set, its content is
+    /// not (contract 05 §3.2).
+    ///
+    /// # Errors
+    /// As [`Apply::amend`].
+    pub async fn adjust<T, F>(self: &Arc<Self>, project: &Arc<Project>, change: F) -> ApiResult<Amended<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut ReleaseState) -> ApiResult<T> + Send + 'static,
+    {
+        let (apply, project) = (Arc::clone(self), Arc::clone(project));
+        let work = self.tasks.spawn(async move { apply.carry_out_amendment(&project, None, change).await });
+        work.await.map_err(ApiError::internal)?
+    }
+
+    /// `created_by`: of the new release; none: the live one is changed.
     async fn carry_out_amendment<T>(
         &self,
         project: &Arc<Project>,
-        created_by: &str,
+        created_by: Option<&str>,
         change: impl FnOnce(&mut ReleaseState) -> ApiResult<T>,
     ) -> ApiResult<Amended<T>> {
         let _turn = self.turn(&project.id).await;
@@ -64,7 +81,12 @@ impl Apply {
             return Ok(Amended { answer, release: live });
         }
         let now = self.clock.now();
-        let (release, deployment) = (ReleaseId::generate(now), DeploymentId::generate(now));
+        // What was never deployed has no release that could stay.
+        let kept = live.as_ref().filter(|_| created_by.is_none());
+        let (release, deployment, activated_at) = match kept {
+            Some(live) => (live.release.clone(), live.deployment.clone(), live.activated_at),
+            None => (ReleaseId::generate(now), DeploymentId::generate(now), now),
+        };
         let static_manifest_sha256 = state.manifest.as_ref().map(|manifest| manifest.digest());
         let route_manifest_sha256 = route_manifest_digest(&state.routes);
 
@@ -75,23 +97,27 @@ impl Apply {
         if pointer.as_ref().map(|pointer| &pointer.release) != live.as_ref().map(|live| &live.release) {
             return Err(ApiError::unavailable("The live release changed meanwhile. Try again."));
         }
-        let new = release_store::New {
-            id: &release,
-            project: &project.id,
-            parent: live.as_ref().map(|live| &live.release),
-            deployment: &deployment,
-            manifest_digest: None,
-            state: &state,
-            static_manifest_sha256: static_manifest_sha256.as_deref(),
-            route_manifest_sha256: route_manifest_sha256.as_deref(),
-            operation: None,
-            plan: None,
-            created_by,
-        };
-        release_store::stage(&tx, &new, now).await?;
-        let holder = Holder { kind: "release", id: release.to_string() };
-        self.content.hold(&tx, &project.id, &holder, &super::execute::needed(&state)).await?;
-        let generation = release_store::activate(&tx, &project.id, pointer.as_ref(), &release, &state, now)
+        if kept.is_some() {
+            release_store::set_state(&tx, &release, &state).await?;
+        } else {
+            let new = release_store::New {
+                id: &release,
+                project: &project.id,
+                parent: live.as_ref().map(|live| &live.release),
+                deployment: &deployment,
+                manifest_digest: None,
+                state: &state,
+                static_manifest_sha256: static_manifest_sha256.as_deref(),
+                route_manifest_sha256: route_manifest_sha256.as_deref(),
+                operation: None,
+                plan: None,
+                created_by: created_by.unwrap_or_default(),
+            };
+            release_store::stage(&tx, &new, now).await?;
+            let holder = Holder { kind: "release", id: release.to_string() };
+            self.content.hold(&tx, &project.id, &holder, &super::execute::needed(&state)).await?;
+        }
+        let generation = release_store::activate(&tx, &project.id, pointer.as_ref(), &release, &state, activated_at)
             .await
             .map_err(error::of_control)?;
         self.hosts.bind(&tx, &project.id, &state.subdomains).await?;
@@ -103,7 +129,7 @@ impl Apply {
             release,
             deployment,
             generation,
-            activated_at: now,
+            activated_at,
             static_manifest_sha256,
             route_manifest_sha256,
             state: Arc::new(state),

@@ -237,6 +237,8 @@ impl Apply {
             return Err(error::secret_not_found(&unknown));
         }
         self.hosts.check(&project.id, &state.subdomains).await?;
+        let live = ground.live.as_ref().map(|live| &*live.state);
+        self.build_functions(project, &state, live).await?;
         if let Some(slice) = &spec.assets {
             let patience = Duration::from_secs(self.settings.stage_timeout_seconds);
             let staged = timeout(patience, self.assets.stage(project, slice)).await;

@@ -24,6 +24,7 @@ mod commit;
 mod error;
 mod execute;
 mod faults;
+mod functions;
 mod inventory;
 mod live;
 mod operations;
@@ -38,6 +39,7 @@ mod types;
 
 pub use amend::Amended;
 pub use routes::router;
+pub use functions::FunctionBuilder;
 pub use service::{Apply, Dependencies};
 pub use settings::{ApplySettings, TestingSettings};
 pub use types::{Committed, EventList, Kind, OperationList, PromoteRequest, Snapshot, Status};

@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     commit::Runs,
     faults::Faults,
+    functions::FunctionBuilder,
     live::Live,
     settings::{ApplySettings, TestingSettings},
     store::releases,
@@ -46,6 +47,7 @@ pub struct Dependencies {
     pub hosts: Arc<Hosts>,
     pub secrets: Arc<Secrets>,
     pub expose: Arc<Expose>,
+    pub functions: Arc<dyn FunctionBuilder>,
     pub settings: ApplySettings,
     pub testing: TestingSettings,
 }
@@ -62,6 +64,7 @@ pub struct Apply {
     pub(super) hosts: Arc<Hosts>,
     pub(super) secrets: Arc<Secrets>,
     pub(super) expose: Arc<Expose>,
+    pub(super) functions: Arc<dyn FunctionBuilder>,
     pub(super) settings: ApplySettings,
     pub(super) faults: Faults,
     pub(super) live: Arc<Live>,
@@ -89,6 +92,7 @@ impl Apply {
             hosts: parts.hosts,
             secrets: parts.secrets,
             expose: parts.expose,
+            functions: parts.functions,
             settings: parts.settings,
             faults: Faults::new(parts.testing),
             live,

@@ -16,14 +16,14 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::{
-    error::{FunctionError, REQUEST_ID, with_request_id},
-    executor::{FunctionFailure, FunctionResponse, InvocationKind, NestedCall},
+    error::{FunctionError, REQUEST_ID, shown, with_request_id},
+    executor::{FunctionFailure, FunctionResponse, InvocationKind},
     gate::Passed,
     headers::{self, MINT_DIRECTIVE, Told},
     service::{Call, Functions, MAX_BODY, request_id},
 };
 use crate::{
-    common::ApiError,
+    common::{ApiError, NestedCall, Verbatim},
     features::{
         identity::{KeyRole, bearer_token},
         projects::Project,
@@ -46,7 +46,9 @@ impl Functions {
         let head_only = request.method() == Method::HEAD;
         match self.invoke(name, request, &request_id).await {
             Ok(answer) => respond(answer, head_only, &request_id),
-            Err(Refused { error, release }) => refuse(error, release.as_deref(), name, &request_id),
+            Err(Refused { error, release }) => {
+                refuse(error, release.as_deref(), name, &request_id, self.settings.show_errors)
+            },
         }
     }
 
@@ -103,7 +105,7 @@ impl Functions {
             body,
             route: None,
             actor: None,
-            depth: parts.extensions.get::<NestedCall>().map_or(0, |nested| nested.depth),
+            depth: NestedCall::depth_of(&parts.extensions),
             run: None,
         };
         let answer = self.call(call).await?;
@@ -176,7 +178,8 @@ async fn read_body(body: Body) -> Result<Bytes, FunctionError> {
 /// 500 `FUNCTION_INVALID_RESPONSE`, 502 for too large a body, 403 for a session it may not make.
 pub(super) fn checked(answer: FunctionResponse, routed: bool) -> Result<FunctionResponse, FunctionError> {
     if !(200..600).contains(&answer.status.as_u16()) {
-        return Err(FunctionError::Failed(FunctionFailure::InvalidResponse));
+        let why = format!("The response has the status {}.", answer.status.as_u16());
+        return Err(FunctionError::Failed(FunctionFailure::InvalidResponse(why)));
     }
     if answer.body.len() > MAX_BODY {
         return Err(FunctionError::ResponseTooLarge { limit: MAX_BODY, routed });
@@ -203,11 +206,18 @@ fn respond(answer: FunctionResponse, head_only: bool, request_id: &str) -> Respo
     let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     *response.headers_mut() = headers;
+    response.extensions_mut().insert(Verbatim);
     response
 }
 
 /// The answer in place of a function's. A crash of an SSR function has a form of its own (05 §4.4).
-fn refuse(error: FunctionError, release: Option<&ServedRelease>, name: &str, request_id: &str) -> Response {
+fn refuse(
+    error: FunctionError,
+    release: Option<&ServedRelease>,
+    name: &str,
+    request_id: &str,
+    show: bool,
+) -> Response {
     let ssr = release.filter(|release| {
         release.state.functions.get(name).is_some_and(|function| function.class == FunctionClass::Ssr)
     });
@@ -221,7 +231,7 @@ fn refuse(error: FunctionError, release: Option<&ServedRelease>, name: &str, req
             }
             response
         }
-        _ => with_request_id(ApiError::from(error), request_id).into_response(),
+        _ => with_request_id(shown(error, show), request_id).into_response(),
     }
 }
 
@@ -231,7 +241,7 @@ pub(super) fn is_crash(failure: &FunctionFailure) -> bool {
     matches!(
         failure,
         FunctionFailure::Threw(_)
-            | FunctionFailure::InvalidResponse
+            | FunctionFailure::InvalidResponse(_)
             | FunctionFailure::OutOfMemory
             | FunctionFailure::Trap(_)
             | FunctionFailure::Exited(_)

@@ -8,14 +8,18 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::Functions;
+use super::{
+    Functions,
+    error::FunctionError,
+    executor::{CheckFailure, Executor},
+};
 use crate::{
-    common::{ApiResult, ProjectId},
+    common::{ApiError, ApiResult, ProjectId},
     features::{
-        apply::Apply,
+        apply::{Apply, FunctionBuilder},
         auth::{Auth, Minted, RoutedRequest, RoutedVisitor, SignupHook},
         projects::Project,
-        releases::{ReleaseSource, ReleaseState},
+        releases::{FunctionState, ReleaseSource, ReleaseState},
         secrets::Secrets,
     },
 };
@@ -32,6 +36,12 @@ pub trait Releases: Send + Sync + 'static {
     /// # Errors
     /// Those of `edit`, which leave everything as it was.
     fn amend<'a>(&'a self, project: &'a Arc<Project>, why: &'a str, edit: Edit) -> BoxFuture<'a, ApiResult<()>>;
+
+    /// As [`Releases::amend`], and the release stays the one it is.
+    ///
+    /// # Errors
+    /// Those of `edit`, which leave everything as it was.
+    fn adjust<'a>(&'a self, project: &'a Arc<Project>, edit: Edit) -> BoxFuture<'a, ApiResult<()>>;
 
     /// Projects whose live release changed, from now on.
     fn changes(&self) -> broadcast::Receiver<ProjectId>;
@@ -52,12 +62,42 @@ impl Releases for Deployed {
         Box::pin(async move { self.0.amend(project, why, edit).await.map(|_| ()) })
     }
 
+    fn adjust<'a>(&'a self, project: &'a Arc<Project>, edit: Edit) -> BoxFuture<'a, ApiResult<()>> {
+        Box::pin(async move { self.0.adjust(project, edit).await.map(|_| ()) })
+    }
+
     fn changes(&self) -> broadcast::Receiver<ProjectId> {
         self.0.changes()
     }
 
     fn deployed(&self) -> Vec<ProjectId> {
         self.0.deployed()
+    }
+}
+
+/// Builds functions for deploys.
+pub struct Builder(pub Arc<dyn Executor>);
+
+impl FunctionBuilder for Builder {
+    fn build<'a>(
+        &'a self,
+        project: &'a ProjectId,
+        name: &'a str,
+        function: &'a FunctionState,
+    ) -> BoxFuture<'a, ApiResult<()>> {
+        Box::pin(async move {
+            self.0.check(project, name, function).await.map_err(|failure| not_built(name, failure).into())
+        })
+    }
+}
+
+/// A check that failed, as its caller learns of it.
+pub(super) fn not_built(name: &str, failure: CheckFailure) -> FunctionError {
+    match failure {
+        CheckFailure::Build(failure) => FunctionError::Build { name: name.to_owned(), failure },
+        CheckFailure::Platform(cause) => {
+            ApiError::unavailable("The function could not be built right now. Try again.").caused_by(cause).into()
+        }
     }
 }
 

@@ -157,8 +157,7 @@ fn of_failure(failure: FunctionFailure) -> ApiError {
         ApiError::new(status, code, message).category(Category::Api)
     };
     match failure {
-        FunctionFailure::NotReady => ApiError::not_implemented("Running functions"),
-        FunctionFailure::InvalidResponse => new(StatusCode::INTERNAL_SERVER_ERROR, "FUNCTION_INVALID_RESPONSE", HIDDEN),
+        FunctionFailure::InvalidResponse(_) => new(StatusCode::INTERNAL_SERVER_ERROR, "FUNCTION_INVALID_RESPONSE", HIDDEN),
         FunctionFailure::Timeout => {
             new(StatusCode::GATEWAY_TIMEOUT, "FUNCTION_TIMEOUT", "The function took longer than its timeout.")
         }
@@ -183,6 +182,7 @@ fn of_failure(failure: FunctionFailure) -> ApiError {
         FunctionFailure::ResponseTooLarge => {
             new(StatusCode::BAD_GATEWAY, "FUNCTION_RESPONSE_TOO_LARGE", "The answer of the function is too large.")
         }
+        FunctionFailure::Busy => FunctionError::Busy.into(),
         FunctionFailure::Platform(cause) => new(
             StatusCode::SERVICE_UNAVAILABLE,
             "FUNCTION_UNAVAILABLE",
@@ -194,6 +194,23 @@ fn of_failure(failure: FunctionFailure) -> ApiError {
         | FunctionFailure::OutOfMemory
         | FunctionFailure::Trap(_)
         | FunctionFailure::Exited(_) => new(StatusCode::INTERNAL_SERVER_ERROR, "FUNCTION_RUNTIME_ERROR", HIDDEN),
+    }
+}
+
+/// An error about an invocation as its caller sees it; `show`: together with what the function threw.
+pub(super) fn shown(error: FunctionError, show: bool) -> ApiError {
+    let thrown = match &error {
+        FunctionError::Failed(FunctionFailure::Threw(thrown)) if show => Some(json!({
+            "name": thrown.name,
+            "message": thrown.message,
+            "stack": thrown.stack,
+        })),
+        _ => None,
+    };
+    let error = ApiError::from(error);
+    match thrown {
+        Some(thrown) => error.detail("thrown", thrown),
+        None => error,
     }
 }
 

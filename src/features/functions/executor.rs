@@ -13,7 +13,7 @@ use crate::{
     common::{ApiError, Category, ProjectId, ReleaseId},
     features::{
         auth::RoutedActor,
-        releases::{FunctionClass, FunctionCode},
+        releases::{FunctionClass, FunctionCode, FunctionState},
     },
 };
 
@@ -129,15 +129,9 @@ pub struct Invocation {
     /// `process.env`, platform values last (05 §8.2).
     pub environment: Arc<Environment>,
     /// How many functions called each other to get here; 0 from outside. What this one calls of the box must carry
-    /// [`NestedCall`] with one more.
+    /// [`NestedCall`](crate::common::NestedCall) with one more.
     pub depth: u8,
     pub logs: LogSink,
-}
-
-/// Request extension of a call that a function makes to this box in process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NestedCall {
-    pub depth: u8,
 }
 
 /// What a function answered.
@@ -148,6 +142,8 @@ pub struct FunctionResponse {
     pub body: Bytes,
     /// The handler looked at who is asking, so the answer is for nobody else (05 §8.4).
     pub cache_bypass_tainted: bool,
+    /// An instance had to be made for it.
+    pub cold: bool,
 }
 
 /// An uncaught value.
@@ -172,17 +168,14 @@ pub struct AuthThrown {
 /// Why a function gave no answer. What it threw goes to its log, never to the caller.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FunctionFailure {
-    /// There is no engine. 501 `NOT_IMPLEMENTED`.
-    #[error("there is no engine to run functions")]
-    NotReady,
     /// The handler, or the module's evaluation. 500 `FUNCTION_RUNTIME_ERROR`.
     #[error("{}: {}", .0.name, .0.message)]
     Threw(Thrown),
     #[error("{}: {}", .0.code, .0.message)]
-    Auth(AuthThrown),
+    Auth(Box<AuthThrown>),
     /// It returned nothing usable. 500 `FUNCTION_INVALID_RESPONSE`.
-    #[error("the handler returned nothing that is a response")]
-    InvalidResponse,
+    #[error("{0}")]
+    InvalidResponse(String),
     /// 504 `FUNCTION_TIMEOUT`.
     #[error("the function took longer than its timeout")]
     Timeout,
@@ -195,6 +188,9 @@ pub enum FunctionFailure {
     /// 502 `FUNCTION_RESPONSE_TOO_LARGE`.
     #[error("the answer is larger than it may be")]
     ResponseTooLarge,
+    /// No instance was free in time. 503 `FUNCTION_BUSY`.
+    #[error("no instance is free")]
+    Busy,
     /// A fault of this box. 503 `FUNCTION_UNAVAILABLE`.
     #[error("the platform failed: {0}")]
     Platform(String),
@@ -212,6 +208,8 @@ pub struct BuildFailure {
     pub message: String,
     pub line: Option<u32>,
     pub column: Option<u32>,
+    /// More for `details`: module, importer, file, ….
+    pub details: Vec<(&'static str, Value)>,
 }
 
 impl fmt::Display for BuildFailure {
@@ -240,6 +238,9 @@ impl BuildFailure {
                 error = error.detail(key, json!(number));
             }
         }
+        for (key, value) in self.details {
+            error = error.detail(key, value);
+        }
         error
     }
 }
@@ -256,7 +257,15 @@ pub trait Executor: Send + Sync + 'static {
 
     /// Builds the code without running it: what the stage of a deploy, and a rebuild, ask. Nothing is kept on
     /// failure.
-    fn check<'a>(&'a self, version: &'a FunctionVersion) -> BoxFuture<'a, Result<(), CheckFailure>>;
+    fn check<'a>(
+        &'a self,
+        project: &'a ProjectId,
+        name: &'a str,
+        function: &'a FunctionState,
+    ) -> BoxFuture<'a, Result<(), CheckFailure>>;
+
+    /// Gets ready before the first call needs it.
+    fn warm(&self) {}
 
     /// Names engine, wrapper and runtime version: functions built under another name are stale.
     fn fingerprint(&self) -> &str;
@@ -266,29 +275,6 @@ pub trait Executor: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub enum CheckFailure {
     Build(BuildFailure),
-    /// There is no engine.
-    NotReady,
     /// A fault of this box.
     Platform(String),
-}
-
-/// No engine: every call fails closed.
-pub struct NoEngine;
-
-impl Executor for NoEngine {
-    fn run<'a>(
-        &'a self,
-        _: &'a FunctionVersion,
-        _: Invocation,
-    ) -> BoxFuture<'a, Result<FunctionResponse, FunctionFailure>> {
-        Box::pin(async { Err(FunctionFailure::NotReady) })
-    }
-
-    fn check<'a>(&'a self, _: &'a FunctionVersion) -> BoxFuture<'a, Result<(), CheckFailure>> {
-        Box::pin(async { Err(CheckFailure::NotReady) })
-    }
-
-    fn fingerprint(&self) -> &str {
-        "none"
-    }
 }

@@ -6,8 +6,8 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{
+    doors::not_built,
     error::FunctionError,
-    executor::{CheckFailure, Environment},
     logs::LogQuery,
     service::Functions,
     store::{self, records::Record},
@@ -26,8 +26,7 @@ use crate::{
     },
 };
 
-/// How the releases that we make explain themselves.
-const AMENDED: &str = "PATCH /projects/v1/admin/{id}/functions";
+/// How the release that a delete makes explains itself.
 const DELETED: &str = "DELETE /projects/v1/admin/{id}/functions";
 /// Least memory of a function, in MiB (05 §2.6).
 const LEAST_MEMORY: i64 = 128;
@@ -145,7 +144,7 @@ impl Functions {
                 change.apply(target);
                 Ok(())
             };
-            self.editor.amend(project, AMENDED, Box::new(edit)).await?;
+            self.editor.adjust(project, Box::new(edit)).await?;
         }
         let release = self.release_with(&project.id, name).await?;
         self.sync_with(&release).await?;
@@ -237,7 +236,7 @@ impl Functions {
     /// Builds the function anew from what is stored (05 §3.4).
     ///
     /// # Errors
-    /// [`FunctionError::NotFound`], [`FunctionError::UnlockedDeps`], [`FunctionError::Build`]; 501 without an engine.
+    /// [`FunctionError::NotFound`], [`FunctionError::UnlockedDeps`], [`FunctionError::Build`].
     pub(super) async fn rebuild(&self, project: &ProjectId, name: &str) -> Result<Rebuilt, FunctionError> {
         let release = self.release_with(project, name).await?;
         let state = release.state.functions.get(name).ok_or(FunctionError::NotFound)?;
@@ -245,12 +244,7 @@ impl Functions {
             return Err(FunctionError::UnlockedDeps);
         }
         self.sync_with(&release).await?;
-        let version = self.version(&release, name, state, &Environment::default());
-        self.executor.check(&version).await.map_err(|failure| match failure {
-            CheckFailure::Build(failure) => FunctionError::Build { name: name.to_owned(), failure },
-            CheckFailure::NotReady => ApiError::not_implemented("Running functions").into(),
-            CheckFailure::Platform(cause) => ApiError::internal(cause).into(),
-        })?;
+        self.executor.check(project, name, state).await.map_err(|failure| not_built(name, failure))?;
         self.builds.fetch_add(1, Ordering::Relaxed);
         let connection = self.connection().await?;
         let record = store::records::of_project(&**connection, project).await?.remove(name);

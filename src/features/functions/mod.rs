@@ -1,16 +1,18 @@
 //! Functions (contract 05): who may call what, with which words and within which limits. Code runs behind
-//! [`Executor`]; without an engine ([`NoEngine`]) every call fails closed with 501.
+//! [`Executor`], which is the sandbox ([`engine`]).
 //!
 //! | room | what is there |
 //! |---|---|
 //! | [`service`] | the one way a function is called: place, environment, log, engine |
 //! | [`direct`], [`routed`] | calls with a key at the API, and on paths of tenant hosts |
+//! | [`build`] | from source to what an engine links |
 //! | [`gate`] | who is asking |
 //! | [`slots`] | how many calls run at a time, and who waits |
 //! | [`manage`] | list, change, delete, rebuild |
 //! | [`logs`] | what functions write |
 //! | [`schedule`], [`cron`] | runs by the clock |
 //! | [`runs`] | durable runs, on the queue |
+//! | [`engine`] | code built, compiled and run in the sandbox |
 //! | [`doors`] | what this feature needs of others |
 //! | [`store`] | all SQL |
 //!
@@ -24,9 +26,11 @@
 //! - A call of a function by a function waits for deeper calls only, so places cannot lock up.
 //! - A tick of a schedule comes at most once, a durable run at least once.
 
+pub mod build;
 mod cron;
 mod direct;
 mod doors;
+mod engine;
 mod error;
 mod executor;
 mod gate;
@@ -45,17 +49,19 @@ mod store;
 mod tests;
 mod types;
 
-pub use doors::{BrowserSessions, Deployed, Edit, Releases, SecretValues, Signups};
+pub use doors::{BrowserSessions, Builder, Deployed, Edit, Releases, SecretValues, Signups};
+pub use engine::{Figures, FrontDoor, OwnHosts, Parts, SandboxExecutor};
 pub use error::FunctionError;
 pub use executor::{
     Actor, AuthThrown, BuildFailure, CheckFailure, Environment, Executor, FunctionFailure, FunctionResponse,
-    FunctionVersion, Invocation, InvocationKind, NestedCall, NoEngine, RouteContext, Thrown,
+    FunctionVersion, Invocation, InvocationKind, RouteContext, Thrown,
 };
 pub use logs::{Level, LogSink, Stream};
 pub use routed::Routed;
 pub use routes::router;
 pub use service::{Dependencies, Functions};
 pub use settings::FunctionSettings;
+pub use slots::LEVELS;
 
 use std::sync::Arc;
 

@@ -10,11 +10,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     direct::{SSR_CRASH, checked, is_crash, passed_headers, ssr_crash},
-    error::FunctionError,
+    error::{FunctionError, shown},
     executor::{Actor, AuthThrown, FunctionFailure, FunctionResponse, InvocationKind, RouteContext},
     headers::{MINT_DIRECTIVE, Told},
     manage::SESSION_MINT,
-    service::{Call, Functions},
+    service::{Call, Functions, MAX_BODY},
     store,
 };
 use crate::{
@@ -38,7 +38,7 @@ impl FunctionRunner for Routed {
     fn run(&self, invocation: Invocation) -> BoxFuture<'_, ApiResult<Response<Bytes>>> {
         Box::pin(async move {
             let functions = &self.0;
-            let visit = Visit::of(&invocation);
+            let visit = Visit::of(&invocation, functions.settings.show_errors);
             let answer = functions.routed(invocation).await;
             match answer {
                 Ok(answer) => Ok(answer_of(answer)),
@@ -96,10 +96,16 @@ impl Functions {
             body: invocation.body,
             route: Some(route),
             actor: actor.as_deref().map(Actor::from),
-            depth: 0,
+            depth: invocation.depth,
             run: None,
         };
-        let mut answer = checked(self.call(call).await?, true)?;
+        let answer = self.call(call).await.map_err(|error| match error {
+            FunctionError::Failed(FunctionFailure::ResponseTooLarge) => {
+                FunctionError::ResponseTooLarge { limit: MAX_BODY, routed: true }
+            }
+            error => error,
+        })?;
+        let mut answer = checked(answer, true)?;
         if let Some(directive) = answer.headers.get(MINT_DIRECTIVE) {
             self.check_may_mint(&release.project, &invocation.function).await?;
             return Ok(minted(self.sessions.mint(request, directive).await?));
@@ -153,6 +159,7 @@ fn minted(minted: Minted) -> FunctionResponse {
         headers,
         body: Bytes::from(minted.body.to_string()),
         cache_bypass_tainted: true,
+        cold: false,
     }
 }
 
@@ -183,10 +190,11 @@ struct Visit {
     is_ssr: bool,
     request_id: String,
     release: Arc<crate::features::releases::ServedRelease>,
+    show_errors: bool,
 }
 
 impl Visit {
-    fn of(invocation: &Invocation) -> Self {
+    fn of(invocation: &Invocation, show_errors: bool) -> Self {
         let state = invocation.release.state.functions.get(&invocation.function);
         let gate = state.and_then(|state| state.require_role.as_ref()).filter(|gate| gate.on_deny == "redirect");
         Self {
@@ -196,6 +204,7 @@ impl Visit {
             is_ssr: state.is_some_and(|state| state.class == FunctionClass::Ssr),
             request_id: invocation.request_id.clone(),
             release: Arc::clone(&invocation.release),
+            show_errors,
         }
     }
 
@@ -223,7 +232,7 @@ impl Visit {
             }
             _ => {}
         }
-        Err(error.into())
+        Err(shown(error, self.show_errors))
     }
 
     /// 303 to a page of this host that leads back.

@@ -64,6 +64,9 @@ impl Functions {
     pub(super) async fn sync_with(&self, release: &ServedRelease) -> ApiResult<()> {
         let functions = &release.state.functions;
         let digest = digest(&json!([release.generation, functions]));
+        if !functions.is_empty() {
+            self.executor.warm();
+        }
         {
             let synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
             if synced.get(&release.project).is_some_and(|known| *known == digest) {
@@ -193,7 +196,7 @@ impl Functions {
         let (status, error) = match self.runnable(&key.project).await {
             Err(reason) => (0, Some(reason)),
             Ok(project) => {
-                let answer = self.scheduled_call(project, &key.function, "cron", schedule.next_run_at).await;
+                let answer = self.scheduled_call(project, &key.function, "cron", schedule.next_run_at, 0).await;
                 outcome(&answer)
             }
         };
@@ -228,9 +231,10 @@ impl Functions {
         function: &str,
         trigger: &'static str,
         at: Timestamp,
+        depth: u8,
     ) -> Result<FunctionResponse, FunctionError> {
         let body = json!({"trigger": "cron", "scheduled_at": at.to_string()});
-        self.internal_call(project, function, InvocationKind::Scheduled, trigger, &body).await
+        self.internal_call(project, function, trigger, &body, depth).await
     }
 
     /// A POST of the platform to a function, under no identity.
@@ -238,9 +242,9 @@ impl Functions {
         self: &Arc<Self>,
         project: Arc<Project>,
         function: &str,
-        kind: InvocationKind,
         trigger: &'static str,
         body: &Value,
+        depth: u8,
     ) -> Result<FunctionResponse, FunctionError> {
         let release = self.release_with(&project.id, function).await?;
         let mut headers = HeaderMap::new();
@@ -250,7 +254,7 @@ impl Functions {
             project,
             release,
             function: function.to_owned(),
-            kind,
+            kind: InvocationKind::Scheduled,
             request_id: request_id(),
             method: Method::POST,
             url: format!("{}/functions/v1/{function}", self.api_base),
@@ -259,7 +263,7 @@ impl Functions {
             body: Bytes::from(body.to_string()),
             route: None,
             actor: None,
-            depth: 0,
+            depth,
             run: None,
         };
         self.call(call).await
@@ -273,9 +277,10 @@ impl Functions {
         self: &Arc<Self>,
         project: Arc<Project>,
         function: &str,
+        depth: u8,
     ) -> Result<Triggered, FunctionError> {
         self.projects.meter(&project, false)?;
-        let answer = self.scheduled_call(project, function, "manual", self.clock.now()).await?;
+        let answer = self.scheduled_call(project, function, "manual", self.clock.now(), depth).await?;
         let body = serde_json::from_slice(&answer.body)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&answer.body).into_owned()));
         Ok(Triggered { status: answer.status.as_u16(), body })
@@ -292,8 +297,7 @@ impl Functions {
             let called = async {
                 let project = functions.runnable(&project).await.map_err(|reason| ApiError::internal(reason))?;
                 let body = json!({ "user": user });
-                let call =
-                    functions.internal_call(project, "on-signup", InvocationKind::Scheduled, "signup", &body).await;
+                let call = functions.internal_call(project, "on-signup", "signup", &body, 0).await;
                 call.map_err(ApiError::from)
             };
             if let Err(error) = called.await {

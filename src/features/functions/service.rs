@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -37,7 +40,7 @@ use crate::{
         identity::{Identity, KeyRole},
         orgs::Orgs,
         projects::{Project, Projects},
-        releases::{FunctionState, ReleaseSource, ServedRelease},
+        releases::{FunctionState, ReleaseSource, ReleaseState, ServedRelease},
         tiers::Tiers,
         user_keys::UserKeys,
     },
@@ -109,12 +112,22 @@ pub struct Functions {
     pub(super) tasks: TaskTracker,
 }
 
-/// What all functions of a release have in their environment.
+/// What the functions of a release are called with, as long as nothing of it changes.
 struct Base {
-    /// Generation of the release, version of the secrets.
-    version: (i64, u64),
+    state: Arc<ReleaseState>,
+    /// Generation of the release, version of the secrets, rebuilds.
+    version: (i64, u64, u64),
+    /// What all functions have in their environment.
     environment: Vec<(String, String)>,
     redactor: Arc<Redactor>,
+    /// By function.
+    prepared: Mutex<HashMap<String, Arc<Prepared>>>,
+}
+
+/// What does not differ from call to call.
+struct Prepared {
+    version: FunctionVersion,
+    environment: Arc<Environment>,
 }
 
 /// One call, decided and stripped: what is left is to run it.
@@ -279,8 +292,9 @@ impl Functions {
 
     async fn run(&self, call: Call) -> Result<FunctionResponse, FunctionError> {
         let state = call.release.state.functions.get(&call.function).ok_or(FunctionError::NotFound)?;
-        let (environment, redactor) = self.environment(&call).await?;
-        let version = self.version(&call.release, &call.function, state, &environment);
+        let base = self.base(&call.release).await?;
+        let prepared = prepared(&base, &call.release, &call.function, state);
+        let version = &prepared.version;
         let tags = Tags {
             project: call.project.id.clone(),
             function: call.function.clone(),
@@ -289,7 +303,7 @@ impl Functions {
             run_id: call.run.as_ref().map(|run| run.run_id.clone()),
             attempt_id: call.run.as_ref().map(|run| run.attempt_id.clone()),
         };
-        let logs = LogSink::new(&self.logs, tags, redactor);
+        let logs = LogSink::new(&self.logs, tags, Arc::clone(&base.redactor));
         let mut headers = call.headers.clone();
         self.told(&call).write(&mut headers);
         let i18n = call.release.state.i18n.as_ref();
@@ -306,7 +320,7 @@ impl Functions {
             actor: call.actor.clone(),
             route: call.route.clone(),
             idempotency_key: call.run.as_ref().map(|run| run.idempotency_key.clone()),
-            environment,
+            environment: Arc::clone(&prepared.environment),
             depth: call.depth,
             logs: logs.clone(),
         };
@@ -319,13 +333,13 @@ impl Functions {
             logs.write(Stream::Platform, level, &said.to_string());
         };
         say("function_invocation_started", json!({"method": call.method.as_str()}), Level::Info);
-        let answer = time::timeout(version.timeout + GRACE, self.executor.run(&version, invocation)).await;
+        let answer = time::timeout(version.timeout + GRACE, self.executor.run(version, invocation)).await;
         let answer = answer.unwrap_or(Err(FunctionFailure::Timeout));
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match answer {
             Ok(response) => {
                 let status = response.status.as_u16();
-                say("function_invocation_completed", json!({"status": status, "duration_ms": took}), Level::Info);
+                say("function_invocation_completed", json!({"status": status, "duration_ms": took, "cold": response.cold}), Level::Info);
                 Ok(response)
             }
             Err(failure) => {
@@ -344,23 +358,15 @@ impl Functions {
         }
     }
 
-    /// `process.env` (05 §8.2) and what of it must not be logged.
-    async fn environment(&self, call: &Call) -> ApiResult<(Arc<Environment>, Arc<Redactor>)> {
-        let base = self.base(&call.release).await?;
-        let mut environment = Vec::with_capacity(base.environment.len() + 1);
-        environment.extend_from_slice(&base.environment);
-        environment.push(("RUN402_FUNCTION_NAME".to_owned(), call.function.clone()));
-        Ok((Arc::new(Environment(environment)), Arc::clone(&base.redactor)))
-    }
-
-    /// What is the same for all functions of a release, from memory when no secret changed.
+    /// What is the same for all functions of a release, from memory when nothing changed.
     async fn base(&self, release: &ServedRelease) -> ApiResult<Arc<Base>> {
         let project = &release.project;
         // Read before the values: a change meanwhile makes what is kept look old, never new.
-        let version = (release.generation, self.secrets.version(project));
+        let version = (release.generation, self.secrets.version(project), self.builds.load(Ordering::Relaxed));
+        let is_current = |base: &&Arc<Base>| base.version == version && Arc::ptr_eq(&base.state, &release.state);
         let kept = {
             let bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
-            bases.get(project).filter(|base| base.version == version).cloned()
+            bases.get(project).filter(is_current).cloned()
         };
         if let Some(base) = kept {
             return Ok(base);
@@ -383,7 +389,8 @@ impl Functions {
         let is_taken = |name: &str| name == "RUN402_FUNCTION_NAME" || platform.iter().any(|(taken, _)| *taken == name);
         let mut environment: Vec<(String, String)> = secrets.into_iter().filter(|(name, _)| !is_taken(name)).collect();
         environment.extend(platform.map(|(name, value)| (name.to_owned(), value)));
-        let base = Arc::new(Base { version, environment, redactor });
+        let state = Arc::clone(&release.state);
+        let base = Arc::new(Base { state, version, environment, redactor, prepared: Mutex::default() });
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
         if bases.len() >= KEPT_BASES {
             bases.clear();
@@ -391,31 +398,33 @@ impl Functions {
         bases.insert(project.clone(), Arc::clone(&base));
         Ok(base)
     }
+}
 
-    pub(super) fn version(
-        &self,
-        release: &ServedRelease,
-        name: &str,
-        state: &FunctionState,
-        environment: &Environment,
-    ) -> FunctionVersion {
-        let builds = self.builds.load(std::sync::atomic::Ordering::Relaxed);
-        // An instance keeps the keys it verifies users' tokens with: a new key wants a new instance (06 §9.2).
-        let keys = self.user_keys.signing_kid(&release.project);
-        let identity = json!([release.release.as_str(), release.generation, state, environment.0, builds, keys]);
-        FunctionVersion {
-            project: release.project.clone(),
-            release: release.release.clone(),
-            name: name.to_owned(),
-            code: state.code.clone(),
-            code_hash: state.code_hash.clone(),
-            deps: state.deps.clone(),
-            timeout: Duration::from_secs(u64::from(state.timeout_seconds)),
-            memory_mb: state.memory_mb,
-            class: state.class,
-            instance: sha256_hex(identity.to_string().as_bytes()),
-        }
+/// Version and environment (05 §8.2) of a function, made at its first call.
+fn prepared(base: &Base, release: &ServedRelease, name: &str, state: &FunctionState) -> Arc<Prepared> {
+    let mut kept = base.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(prepared) = kept.get(name) {
+        return Arc::clone(prepared);
     }
+    let mut environment = Vec::with_capacity(base.environment.len() + 1);
+    environment.extend_from_slice(&base.environment);
+    environment.push(("RUN402_FUNCTION_NAME".to_owned(), name.to_owned()));
+    let identity = json!([release.release.as_str(), release.generation, state, environment, base.version.2]);
+    let version = FunctionVersion {
+        project: release.project.clone(),
+        release: release.release.clone(),
+        name: name.to_owned(),
+        code: state.code.clone(),
+        code_hash: state.code_hash.clone(),
+        deps: state.deps.clone(),
+        timeout: Duration::from_secs(u64::from(state.timeout_seconds)),
+        memory_mb: state.memory_mb,
+        class: state.class,
+        instance: sha256_hex(identity.to_string().as_bytes()),
+    };
+    let prepared = Arc::new(Prepared { version, environment: Arc::new(Environment(environment)) });
+    kept.insert(name.to_owned(), Arc::clone(&prepared));
+    prepared
 }
 
 /// The status a caller gets for an error.

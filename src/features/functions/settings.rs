@@ -15,6 +15,13 @@ pub struct FunctionSettings {
     pub running: usize,
     /// Longest time a call waits for its turn, in seconds.
     pub patience_seconds: u64,
+    /// Memory for compiled functions, in MiB.
+    pub cache_mb: u32,
+    /// Whether `https://api.run402.com`, asked by a function, is this box's API: published apps name it outright.
+    pub cloud_alias: bool,
+    /// Whether whoever calls a function that throws sees what it threw, with file and line. For development: callers
+    /// are strangers.
+    pub show_errors: bool,
     /// How long log entries are kept, in hours.
     pub log_hours: u32,
     /// Log text one project keeps, in MiB; the oldest goes first.
@@ -32,6 +39,9 @@ impl Default for FunctionSettings {
             queued_per_project: 16,
             running: 64,
             patience_seconds: 10,
+            cache_mb: 128,
+            cloud_alias: true,
+            show_errors: false,
             log_hours: 24,
             log_project_mb: 10,
             log_invocation_kb: 64,

@@ -17,6 +17,8 @@ use crate::common::ProjectId;
 
 /// Deepest call of a function by a function.
 pub(super) const MAX_DEPTH: u8 = 8;
+/// Depths there are; each has places of its own.
+pub const LEVELS: usize = MAX_DEPTH as usize + 1;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlotLimits {

@@ -18,6 +18,8 @@ pub(super) const MAX_BODY: usize = 6 * 1024 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-run402-request-id");
 const CACHE: HeaderName = HeaderName::from_static("x-run402-cache");
+/// Names the error of a page that crashed (contract 05 §4.4).
+const ERROR_CODE: HeaderName = HeaderName::from_static("x-run402-error-code");
 const PLATFORM_PREFIX: &str = "x-run402-";
 
 /// Headers of one connection only (RFC 9110 §7.6.1), besides those `Connection` names.
@@ -51,6 +53,8 @@ pub struct Invocation {
     /// Public host with its port when it is not the default of the scheme.
     pub host: String,
     pub client_ip: IpAddr,
+    /// How many functions called each other to get here; 0 from outside.
+    pub depth: u8,
 }
 
 /// Runs functions; the functions feature implements it.
@@ -130,7 +134,8 @@ pub(super) fn response(answer: Response<Bytes>, head_only: bool, request_id: &st
     let named = named_by_connection(&parts.headers);
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 3);
     for (name, value) in &parts.headers {
-        let dropped = HOP_BY_HOP.contains(name) || named.contains(name) || name.as_str().starts_with(PLATFORM_PREFIX);
+        let is_for_us = name.as_str().starts_with(PLATFORM_PREFIX) && *name != ERROR_CODE;
+        let dropped = HOP_BY_HOP.contains(name) || named.contains(name) || is_for_us;
         if !dropped {
             headers.append(name.clone(), value.clone());
         }

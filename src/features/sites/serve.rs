@@ -23,7 +23,7 @@ use super::{
     routed::{self, FunctionRunner, Invocation, MAX_BODY, Told},
 };
 use crate::{
-    common::{ApiResult, DeploymentId, ProjectId},
+    common::{ApiResult, DeploymentId, NestedCall, ProjectId},
     engines::blobs::BlobStore,
     features::{
         assets::Assets,
@@ -341,6 +341,7 @@ impl Sites {
             body,
             host,
             client_ip: visit.client_ip,
+            depth: NestedCall::depth_of(&parts.extensions),
             request_id: request_id.clone(),
         };
         let answer = self.functions.run(invocation).await.map_err(fail)?;

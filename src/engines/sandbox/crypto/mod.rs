@@ -35,11 +35,13 @@ pub(super) enum Curve {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub(super) enum Cipher {
-    AesGcm,
-    AesCbc,
-    AesCtr,
+    #[serde(rename = "aes-gcm")]
+    Gcm,
+    #[serde(rename = "aes-cbc")]
+    Cbc,
+    #[serde(rename = "aes-ctr")]
+    Ctr,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -182,13 +184,13 @@ pub(super) fn run(payload: Vec<u8>) -> Result<Vec<u8>, ServiceError> {
             }
             symmetric::scrypt(first, second, log_n, r, p, length)
         }
-        Call::Cipher { cipher: Cipher::AesGcm, encrypt, tag_bits, .. } => {
+        Call::Cipher { cipher: Cipher::Gcm, encrypt, tag_bits, .. } => {
             symmetric::gcm(encrypt, first, second, third, part(3), tag_bits)
         }
-        Call::Cipher { cipher: Cipher::AesCbc, encrypt, padding, .. } => {
+        Call::Cipher { cipher: Cipher::Cbc, encrypt, padding, .. } => {
             symmetric::cbc(encrypt, first, second, third, padding)
         }
-        Call::Cipher { cipher: Cipher::AesCtr, counter_bits, .. } => symmetric::ctr(first, second, third, counter_bits),
+        Call::Cipher { cipher: Cipher::Ctr, counter_bits, .. } => symmetric::ctr(first, second, third, counter_bits),
         Call::Generate { kind, curve, bits } => {
             let (private, public) = keys::generate(kind, curve, bits)?;
             Ok(pack(&(), &[&private, &public]))

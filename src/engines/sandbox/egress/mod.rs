@@ -17,9 +17,12 @@ use std::{
 
 use bytes::Bytes;
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
-use futures_util::{StreamExt, stream};
-use http_body_util::{BodyExt, Either, Full, StreamBody};
-use hyper::{Method, Uri, body::Frame, body::Incoming};
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{
+    Method, Uri,
+    body::{Body as _, Frame},
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{
@@ -36,7 +39,7 @@ use url::Url;
 use self::policy::{Denied, Policy};
 use super::{
     frame::{pack, unpack},
-    services::{OutboundRequest, OutboundResponse, ServiceError},
+    services::{OutboundBody, OutboundRequest, OutboundResponse, ServiceError, whole_body},
     settings::EgressSettings,
     state::State,
 };
@@ -45,12 +48,11 @@ use super::{
 const UPLOAD_QUEUE: usize = 4;
 /// Longest chunk handed to the guest at once.
 const MAX_CHUNK: usize = 256 * 1024;
+/// Longest body that goes to the guest together with its head, in bytes.
+const WORTH_A_HANDLE: u64 = 64 * 1024;
 /// Bytes of response headers a function accepts.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 const POOL_IDLE: Duration = Duration::from_secs(30);
-
-type UploadBody = StreamBody<stream::BoxStream<'static, Result<Frame<Bytes>, io::Error>>>;
-type Outgoing = Either<Full<Bytes>, UploadBody>;
 
 /// One step of a streamed request body.
 pub(super) enum Upload {
@@ -80,7 +82,7 @@ impl Service<Name> for Resolver {
 /// The client all functions share.
 pub(super) struct Egress {
     policy: Policy,
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Outgoing>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, OutboundBody>,
     max_body: u64,
 }
 
@@ -104,6 +106,15 @@ impl Egress {
             .http1_max_headers(256)
             .build(https);
         Ok(Self { policy, client, max_body: u64::from(settings.max_body_mb) << 20 })
+    }
+
+    async fn send(&self, call: &FetchCall, body: OutboundBody) -> Result<OutboundResponse, ServiceError> {
+        let request = outgoing_request(call, body)?;
+        let response = self.client.request(request).await.map_err(|error| connection_error(&error))?;
+        let (head, incoming) = response.into_parts();
+        let headers = received_headers(&head.headers)?;
+        let body = incoming.map_err(Into::into).boxed_unsync();
+        Ok(OutboundResponse { status: head.status.as_u16(), headers, body })
     }
 }
 
@@ -146,58 +157,46 @@ fn is_hop(name: &str) -> bool {
 }
 
 pub(super) fn fetch(state: &mut State, id: i32, payload: Vec<u8>) -> Result<Vec<u8>, ServiceError> {
+    let size = payload.len();
     let (call, mut parts) = unpack::<FetchCall>(payload)?;
-    let body = parts.pop().unwrap_or_default();
     let services = state.services.clone().ok_or_else(|| ServiceError::new("no call is running"))?;
-    if services.owns(&call.url) {
-        let upload = call.upload.map(|number| receive_upload(state, number));
-        state.begin_operation(id, async move {
-            let body = match upload {
-                Some(mut chunks) => collect(&mut chunks).await?,
-                None => body,
-            };
-            let FetchCall { url, method, headers, .. } = call;
-            let answer = services.dispatch(OutboundRequest { method, url, headers, body }).await?;
-            let OutboundResponse { status, headers, body } = answer;
-            let status_text = reason(status);
-            Ok(pack(&FetchHead { status, status_text, headers, handle: None }, &[&body]))
-        })?;
-        return Ok(Vec::new());
-    }
-    if !state.egress.policy.enabled {
-        return Err(
-            ServiceError::new("functions may not use the network on this machine").with_code("ERR_EGRESS_DENIED")
-        );
-    }
-    state.egress.policy.check(&call.url)?;
-    let outgoing = match call.upload {
-        Some(number) => {
-            let chunks = receive_upload(state, number);
-            let chunks = stream::unfold(chunks, |mut chunks| async {
-                let step = match chunks.recv().await? {
-                    Upload::Chunk(bytes) => Ok(Frame::data(bytes)),
-                    Upload::Failed => Err(io::Error::other("the body of the request failed")),
-                };
-                Some((step, chunks))
-            });
-            Either::Right(StreamBody::new(chunks.boxed()))
+    let is_own = services.owns(&call.url);
+    if !is_own {
+        if !state.egress.policy.enabled {
+            return Err(
+                ServiceError::new("functions may not use the network on this machine").with_code("ERR_EGRESS_DENIED")
+            );
         }
-        None => Either::Left(Full::new(body)),
+        state.egress.policy.check(&call.url)?;
+    }
+    let body = match call.upload {
+        Some(number) => receive_upload(state, number),
+        None => whole_body(parts.pop().unwrap_or_default()),
     };
     // The number is given now, the body arrives under it: the guest learns it with the head.
     let egress = state.egress.clone();
     let slot = Arc::new(Mutex::new(Body::Waiting));
+    state.bodies.prune(|body| body.try_lock().is_ok_and(|body| matches!(*body, Body::Done)));
     let handle = state.bodies.insert(slot.clone())?;
-    let started = state.begin_operation(id, async move {
-        let request = outgoing_request(&call, outgoing)?;
-        let response = egress.client.request(request).await.map_err(|error| connection_error(&error))?;
-        let (head, incoming) = response.into_parts();
-        let headers = received_headers(&head.headers)?;
-        let encoding =
-            head.headers.get("content-encoding").map(|value| value.to_str().unwrap_or("").to_ascii_lowercase());
-        *slot.lock().await = Body::open(incoming, encoding.as_deref(), egress.max_body);
-        let status = head.status.as_u16();
-        Ok(pack(&FetchHead { status, status_text: reason(status), headers, handle: Some(handle) }, &[]))
+    let started = state.begin_operation(id, size, async move {
+        let answer = if is_own {
+            let FetchCall { url, method, headers, .. } = call;
+            services.dispatch(OutboundRequest { method, url, headers, body }).await?
+        } else {
+            egress.send(&call, body).await?
+        };
+        let OutboundResponse { status, headers, body } = answer;
+        let status_text = reason(status);
+        let encoding = headers.iter().find(|(name, _)| name == "content-encoding");
+        let encoding = encoding.map(|(_, value)| value.to_ascii_lowercase());
+        // A short body goes with its head: that saves the guest two questions.
+        if encoding.is_none() && body.size_hint().exact().is_some_and(|length| length <= WORTH_A_HANDLE) {
+            *slot.lock().await = Body::Done;
+            let body = body.collect().await.map_err(|error| broken_off(&*error))?.to_bytes();
+            return Ok(pack(&FetchHead { status, status_text, headers, handle: None }, &[&body]));
+        }
+        *slot.lock().await = Body::open(body, encoding.as_deref(), egress.max_body);
+        Ok(pack(&FetchHead { status, status_text, headers, handle: Some(handle) }, &[]))
     });
     if let Err(error) = started {
         state.bodies.remove(handle);
@@ -206,7 +205,7 @@ pub(super) fn fetch(state: &mut State, id: i32, payload: Vec<u8>) -> Result<Vec<
     Ok(Vec::new())
 }
 
-fn outgoing_request(call: &FetchCall, body: Outgoing) -> Result<hyper::Request<Outgoing>, ServiceError> {
+fn outgoing_request(call: &FetchCall, body: OutboundBody) -> Result<hyper::Request<OutboundBody>, ServiceError> {
     let invalid = |what: &str| ServiceError::named("TypeError", format!("the request has an invalid {what}"));
     if !matches!(call.url.scheme(), "http" | "https") {
         return Err(invalid("scheme"));
@@ -282,10 +281,14 @@ fn connection_error(error: &hyper_util::client::legacy::Error) -> ServiceError {
     }
 }
 
+fn broken_off(error: &dyn std::error::Error) -> ServiceError {
+    ServiceError::new(format!("terminated: {error}")).with_code("ECONNRESET")
+}
+
 /// The body of a response, decoded as it arrives.
 pub(super) enum Body {
     Waiting,
-    Open { incoming: Incoming, decoder: Decoder, left: u64, ready: Bytes },
+    Open { incoming: OutboundBody, decoder: Decoder, left: u64, ready: Bytes },
     Done,
 }
 
@@ -326,7 +329,7 @@ impl Decoder {
 }
 
 impl Body {
-    fn open(incoming: Incoming, encoding: Option<&str>, left: u64) -> Self {
+    fn open(incoming: OutboundBody, encoding: Option<&str>, left: u64) -> Self {
         let decoder = match encoding {
             Some("gzip" | "x-gzip") => Decoder::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
             Some("deflate") => Decoder::Zlib(Box::new(ZlibDecoder::new(Vec::new()))),
@@ -337,8 +340,6 @@ impl Body {
 
     /// The next bytes; none at the end.
     async fn read(&mut self) -> Result<Bytes, ServiceError> {
-        let broken =
-            |error: &dyn std::error::Error| ServiceError::new(format!("terminated: {error}")).with_code("ECONNRESET");
         loop {
             let Self::Open { incoming, decoder, left, ready } = self else { return Ok(Bytes::new()) };
             if !ready.is_empty() {
@@ -346,15 +347,15 @@ impl Body {
             }
             let arrived = match incoming.frame().await {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => decoder.push(data).map_err(|error| broken(&error))?,
+                    Ok(data) => decoder.push(data).map_err(|error| broken_off(&error))?,
                     Err(_) => continue,
                 },
                 Some(Err(error)) => {
                     *self = Self::Done;
-                    return Err(broken(&error));
+                    return Err(broken_off(&*error));
                 }
                 None => {
-                    let last = decoder.finish().map_err(|error| broken(&error))?;
+                    let last = decoder.finish().map_err(|error| broken_off(&error))?;
                     *self = Self::Done;
                     return Ok(last);
                 }
@@ -375,25 +376,22 @@ struct ReadBody {
 pub(super) fn read_body(state: &mut State, id: i32, payload: Vec<u8>) -> Result<Vec<u8>, ServiceError> {
     let (ReadBody { handle }, _) = unpack(payload)?;
     let body = state.bodies.get(handle).cloned().ok_or_else(|| ServiceError::new("the body is closed"))?;
-    state.begin_operation(id, async move { Ok(body.lock().await.read().await?.to_vec()) })?;
+    state.begin_operation(id, 0, async move { Ok(body.lock().await.read().await?.to_vec()) })?;
     Ok(Vec::new())
 }
 
-fn receive_upload(state: &mut State, number: i64) -> mpsc::Receiver<Upload> {
+/// The body that the guest writes under this number, as it comes.
+fn receive_upload(state: &mut State, number: i64) -> OutboundBody {
     let (sender, receiver) = mpsc::channel(UPLOAD_QUEUE);
     state.uploads.insert(number, sender);
-    receiver
-}
-
-async fn collect(chunks: &mut mpsc::Receiver<Upload>) -> Result<Bytes, ServiceError> {
-    let mut whole = Vec::new();
-    while let Some(step) = chunks.recv().await {
-        match step {
-            Upload::Chunk(bytes) => whole.extend_from_slice(&bytes),
-            Upload::Failed => return Err(ServiceError::new("the body of the request failed")),
-        }
-    }
-    Ok(whole.into())
+    let chunks = stream::unfold(receiver, |mut chunks| async {
+        let step = match chunks.recv().await? {
+            Upload::Chunk(bytes) => Ok(Frame::data(bytes)),
+            Upload::Failed => Err("the body of the request failed".into()),
+        };
+        Some((step, chunks))
+    });
+    StreamBody::new(chunks).boxed_unsync()
 }
 
 #[derive(Deserialize)]
@@ -408,7 +406,7 @@ pub(super) fn write_upload(state: &mut State, id: i32, payload: Vec<u8>) -> Resu
     let closed = || ServiceError::new("the connection no longer takes the body").with_code("EPIPE");
     let sender = state.uploads.get(&upload).cloned().ok_or_else(closed)?;
     let chunk = parts.into_iter().next().unwrap_or_default();
-    state.begin_operation(id, async move {
+    state.begin_operation(id, chunk.len(), async move {
         sender.send(Upload::Chunk(chunk)).await.map_err(|_| closed())?;
         Ok(Vec::new())
     })?;
@@ -417,10 +415,10 @@ pub(super) fn write_upload(state: &mut State, id: i32, payload: Vec<u8>) -> Resu
 
 pub(super) fn end_upload(state: &mut State, payload: Vec<u8>) -> Result<Vec<u8>, ServiceError> {
     let (UploadStep { upload, failed }, _) = unpack(payload)?;
-    if let Some(sender) = state.uploads.remove(&upload) {
-        if failed {
-            let _ = sender.try_send(Upload::Failed);
-        }
+    if let Some(sender) = state.uploads.remove(&upload)
+        && failed
+    {
+        let _ = sender.try_send(Upload::Failed);
     }
     Ok(Vec::new())
 }
@@ -446,7 +444,7 @@ pub(super) fn resolve(state: &mut State, id: i32, payload: Vec<u8>) -> Result<Ve
             ServiceError::new("functions may not use the network on this machine").with_code("ERR_EGRESS_DENIED")
         );
     }
-    state.begin_operation(id, async move {
+    state.begin_operation(id, 0, async move {
         let found = policy.resolve(&name).await.map_err(|error| {
             let code = if error.kind() == io::ErrorKind::PermissionDenied { "ERR_EGRESS_DENIED" } else { "ENOTFOUND" };
             ServiceError::new(error.to_string()).with_code(code)

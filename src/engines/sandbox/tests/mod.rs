@@ -15,6 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use url::Url;
 
 use super::*;
@@ -52,10 +53,11 @@ impl HostServices for Platform {
     }
 
     async fn dispatch(&self, request: OutboundRequest) -> Result<OutboundResponse, ServiceError> {
-        let body = format!("{} {} {}", request.method, request.url.path(), String::from_utf8_lossy(&request.body));
+        let sent = request.body.collect().await.map_err(|error| ServiceError::new(error.to_string()))?.to_bytes();
+        let body = format!("{} {} {}", request.method, request.url.path(), String::from_utf8_lossy(&sent));
         let headers =
             vec![("content-type".to_owned(), "text/plain".to_owned()), ("x-own".to_owned(), "yes".to_owned())];
-        Ok(OutboundResponse { status: 201, headers, body: body.into() })
+        Ok(OutboundResponse { status: 201, headers, body: whole_body(body) })
     }
 
     async fn call(&self, name: &str, head: serde_json::Value, _: Vec<Bytes>) -> Result<Vec<u8>, ServiceError> {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, Query, State},
-    http::HeaderMap,
+    http::{Extensions, HeaderMap},
 };
 use serde::Deserialize;
 
 use crate::{
-    common::{ApiError, ApiJson, ApiResult},
+    common::{ApiError, ApiJson, ApiResult, NestedCall},
     features::{
         functions::{
             Functions,
@@ -159,8 +159,10 @@ pub async fn trigger(
     ServiceProject(project): ServiceProject,
     State(functions): State<Arc<Functions>>,
     Path(path): Path<Named>,
+    extensions: Extensions,
 ) -> ApiResult<Json<Triggered>> {
-    Ok(Json(functions.trigger(project, &path.name).await?))
+    let depth = NestedCall::depth_of(&extensions);
+    Ok(Json(functions.trigger(project, &path.name, depth).await?))
 }
 
 /// Run a function as its schedule would, now: the same under another path
@@ -175,8 +177,9 @@ pub async fn trigger_outside_admin(
     project: ServiceProject,
     functions: State<Arc<Functions>>,
     path: Path<Named>,
+    extensions: Extensions,
 ) -> ApiResult<Json<Triggered>> {
-    trigger(project, functions, path).await
+    trigger(project, functions, path, extensions).await
 }
 
 /// Build a function anew from its stored source

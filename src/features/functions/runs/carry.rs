@@ -345,6 +345,7 @@ mod tests {
             headers: HeaderMap::new(),
             body: Bytes::from(body.to_owned()),
             cache_bypass_tainted: false,
+            cold: false,
         })
     }
 

@@ -4,11 +4,12 @@ use axum::http::{HeaderName, HeaderValue};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::common::NestedCall;
 use crate::features::{
     auth::RoutedActor,
     functions::{
         Routed,
-        executor::{AuthThrown, InvocationKind, NestedCall, Thrown},
+        executor::{AuthThrown, InvocationKind, Thrown},
         logs::{Level, Stream},
         slots::MAX_DEPTH,
     },
@@ -139,15 +140,15 @@ fn failures_have_their_status_and_keep_what_was_thrown_in_the_log() {
                 Thrown { name: "Error".into(), message: "s3cret-detail".into(), stack: "at main.js:1:7".into() };
             match version.name.as_str() {
                 "throws" | "page" => Err(FunctionFailure::Threw(thrown)),
-                "auth" => Err(FunctionFailure::Auth(AuthThrown {
+                "auth" => Err(FunctionFailure::Auth(Box::new(AuthThrown {
                     code: "R402_AUTH_INSUFFICIENT_ROLE".into(),
                     status: 403,
                     message: "No.".into(),
                     details: json!({"role": "admin"}),
                     suggested_fix: None,
                     docs: None,
-                })),
-                "nothing" => Err(FunctionFailure::InvalidResponse),
+                }))),
+                "nothing" => Err(FunctionFailure::InvalidResponse("nothing".into())),
                 "memory" => Err(FunctionFailure::OutOfMemory),
                 "status" => Ok(FunctionResponse { status: StatusCode::SWITCHING_PROTOCOLS, ..ok("") }),
                 "large" => Ok(ok(vec![0; 6 * 1024 * 1024 + 1])),
@@ -156,11 +157,11 @@ fn failures_have_their_status_and_keep_what_was_thrown_in_the_log() {
                     answer.headers.insert("x-run402-mint-directive", HeaderValue::from_static("d"));
                     Ok(answer)
                 }
-                _ => Err(FunctionFailure::NotReady),
+                _ => Err(FunctionFailure::Busy),
             }
         }))
         .await;
-        let names = ["throws", "auth", "nothing", "memory", "status", "large", "mint", "not_ready"];
+        let names = ["throws", "auth", "nothing", "memory", "status", "large", "mint", "busy"];
         let page = FunctionState { class: FunctionClass::Ssr, ..plain() };
         bench.deploy(with(names.map(|name| (name, plain())).into_iter().chain([("page", page)])));
         let expected = [
@@ -171,7 +172,7 @@ fn failures_have_their_status_and_keep_what_was_thrown_in_the_log() {
             (500, "FUNCTION_INVALID_RESPONSE"),
             (502, "FUNCTION_RESPONSE_TOO_LARGE"),
             (403, "R402_AUTH_UNTRUSTED_CONTEXT"),
-            (501, "NOT_IMPLEMENTED"),
+            (503, "FUNCTION_BUSY"),
         ];
         for (name, expected) in names.into_iter().zip(expected) {
             let response = bench.call(Method::POST, &format!("/functions/v1/{name}"), Body::empty()).await;
@@ -380,6 +381,7 @@ fn routed(bench: &Bench, function: &str, accept: &str, headers: &[(&'static str,
         body: Bytes::new(),
         host: "alpha.localhost:4020".into(),
         client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        depth: 0,
     }
 }
 
@@ -389,14 +391,14 @@ fn routed_calls_know_the_browsers_user_and_send_strangers_to_sign_in() {
         let bench = Bench::new(script(|version, invocation| {
             assert_eq!(invocation.kind, InvocationKind::Routed);
             if version.name == "asks" {
-                return Err(FunctionFailure::Auth(AuthThrown {
+                return Err(FunctionFailure::Auth(Box::new(AuthThrown {
                     code: "R402_AUTH_REQUIRED".into(),
                     status: 401,
                     message: "Sign in.".into(),
                     details: Value::Null,
                     suggested_fix: None,
                     docs: None,
-                }));
+                })));
             }
             let has = |name: &str| invocation.headers.contains_key(name);
             let actor = invocation.actor.map(|actor| actor.id);

@@ -72,7 +72,12 @@ impl Executor for Script {
         (self.0)(version.clone(), invocation)
     }
 
-    fn check<'a>(&'a self, _: &'a FunctionVersion) -> BoxFuture<'a, Result<(), CheckFailure>> {
+    fn check<'a>(
+        &'a self,
+        _: &'a ProjectId,
+        _: &'a str,
+        _: &'a FunctionState,
+    ) -> BoxFuture<'a, Result<(), CheckFailure>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -95,6 +100,7 @@ fn ok(body: impl Into<Bytes>) -> FunctionResponse {
         headers: HeaderMap::new(),
         body: body.into(),
         cache_bypass_tainted: false,
+        cold: false,
     }
 }
 
@@ -154,6 +160,10 @@ impl Releases for Shelf {
             self.put(state, release.activated_at);
             Ok(())
         })
+    }
+
+    fn adjust<'a>(&'a self, project: &'a Arc<Project>, edit: Edit) -> BoxFuture<'a, ApiResult<()>> {
+        self.amend(project, "", edit)
     }
 
     fn changes(&self) -> broadcast::Receiver<ProjectId> {

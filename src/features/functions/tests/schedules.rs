@@ -110,10 +110,10 @@ fn a_manual_trigger_answers_what_the_function_did() {
         let (executor, seen) = recording();
         let bench = Bench::new(executor).await;
         bench.deploy(with([("f", plain())]));
-        let answer = bench.functions.trigger(bench.project(), "f").await.unwrap_or_else(|_| panic!("it ran"));
+        let answer = bench.functions.trigger(bench.project(), "f", 0).await.unwrap_or_else(|_| panic!("it ran"));
         assert_eq!(serde_json::to_value(answer).unwrap(), json!({"status": 200, "body": {"done": true}}));
         assert_eq!(seen.lock().unwrap()[0].0, "manual");
-        assert!(bench.functions.trigger(bench.project(), "nope").await.is_err());
+        assert!(bench.functions.trigger(bench.project(), "nope", 0).await.is_err());
         bench.stop().await;
     });
 }

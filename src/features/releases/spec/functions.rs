@@ -28,7 +28,7 @@ const MAX_CACHE_TTL: u64 = 600;
 const DEFAULT_CACHE_TTL: u32 = 60;
 
 /// Packages that bring machine code, which the sandbox cannot load.
-const NATIVE_PACKAGES: [&str; 14] = [
+pub const NATIVE_PACKAGES: [&str; 14] = [
     "argon2",
     "bcrypt",
     "better-sqlite3",

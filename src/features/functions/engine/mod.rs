@@ -1,0 +1,234 @@
+//! The engine of functions: [`Executor`] on the sandbox.
+//!
+//! | room | what is there |
+//! |---|---|
+//! | [`code`] | from stored bytes to modules |
+//! | [`programs`] | what was compiled, kept for the next call |
+//! | [`call`] | the platform's side of one call: logs, requests of the function to this box |
+//! | [`own`] | which hosts are this box's, and how a request reaches them without a socket |
+//! | [`answer`] | requests and answers in the sandbox's words |
+//! | [`failure`] | what goes wrong in the sandbox, in the words of functions |
+//!
+//! Invariants:
+//! - A program belongs to one project and one function, with its environment; instances are never shared.
+//! - A request of a function to this box passes the same front door as any other, and carries how deep it is.
+
+mod answer;
+mod call;
+mod code;
+mod failure;
+mod own;
+mod programs;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::future::BoxFuture;
+use tokio::{runtime::Handle, sync::Semaphore};
+
+pub use own::{FrontDoor, OwnHosts};
+
+use self::{
+    call::CallServices,
+    failure::{of_build, of_call},
+    programs::{Images, Programs},
+};
+use super::{
+    executor::{CheckFailure, Executor, FunctionFailure, FunctionResponse, FunctionVersion, Invocation},
+    logs::{Level, Stream},
+    service::MAX_BODY,
+};
+use crate::{
+    common::{ProjectId, sealing::sha256_hex},
+    engines::sandbox::{Failure, Image, Limits, Program, Sandbox},
+    features::{
+        content::Content,
+        releases::{FunctionCode, FunctionState},
+    },
+};
+
+/// Compilations at a time: they are long, and everything else needs the cores as well.
+const COMPILATIONS: usize = 2;
+/// Names wrapper and runtime: what was built under another name is stale. The guest's digest is part of it.
+const WRAPPER: &str = "w1";
+
+/// What the engine is built from.
+pub struct Parts {
+    pub sandbox: Sandbox,
+    pub content: Arc<Content>,
+    pub own: OwnHosts,
+    /// Memory for compiled code, in bytes.
+    pub kept_bytes: usize,
+    /// Requests of functions to this box are answered on this runtime.
+    pub runtime: Handle,
+}
+
+/// How often instances had to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub cold: u64,
+    pub warm: u64,
+    /// Instances between calls.
+    pub idle: u64,
+}
+
+/// Runs functions in the sandbox.
+pub struct SandboxExecutor {
+    sandbox: Sandbox,
+    content: Arc<Content>,
+    own: Arc<OwnHosts>,
+    images: Images,
+    programs: Programs,
+    compiling: Semaphore,
+    runtime: Handle,
+    fingerprint: String,
+    cold: AtomicU64,
+    warm: AtomicU64,
+}
+
+impl SandboxExecutor {
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            fingerprint: format!("{WRAPPER}-{}", parts.sandbox.fingerprint()),
+            images: Images::new(parts.kept_bytes),
+            programs: Programs::new(parts.kept_bytes),
+            sandbox: parts.sandbox,
+            content: parts.content,
+            own: Arc::new(parts.own),
+            compiling: Semaphore::new(COMPILATIONS),
+            runtime: parts.runtime,
+            cold: AtomicU64::new(0),
+            warm: AtomicU64::new(0),
+        }
+    }
+
+    /// From now on requests of functions to this box are answered by this door.
+    pub fn open(&self, door: Weak<dyn FrontDoor>) {
+        self.own.open(door);
+    }
+
+    pub fn figures(&self) -> Figures {
+        Figures {
+            cold: self.cold.load(Ordering::Relaxed),
+            warm: self.warm.load(Ordering::Relaxed),
+            idle: self.sandbox.idle_instances() as u64,
+        }
+    }
+
+    /// Builds and compiles, whatever is kept.
+    async fn compile(
+        &self,
+        project: &ProjectId,
+        name: &str,
+        code: &FunctionCode,
+        deps: &[String],
+    ) -> Result<Arc<Image>, CheckFailure> {
+        let source = code::read(&self.content, project, name, code).await?;
+        let modules = code::modules(source, name, deps).await?;
+        let _turn = self.compiling.acquire().await.map_err(|error| CheckFailure::Platform(error.to_string()))?;
+        let image = self.sandbox.compile(modules).await.map_err(|failure| of_build(failure, name))?;
+        if !image.has_handler() {
+            return Err(of_build(Failure::NoHandler, name));
+        }
+        Ok(image)
+    }
+
+    /// The program of a version, made if need be.
+    async fn program(
+        &self,
+        version: &FunctionVersion,
+        invocation: &Invocation,
+    ) -> Result<Arc<Program>, FunctionFailure> {
+        if let Some(program) = self.programs.find(version) {
+            return Ok(program);
+        }
+        let compiling = self.compile(&version.project, &version.name, &version.code, &version.deps);
+        let key = code_key(&version.project, &version.name, &version.code, &version.deps);
+        let image = self.images.find_or(&key, compiling).await.map_err(failure::of_late_build)?;
+        let env: BTreeMap<String, String> = invocation.environment.0.iter().cloned().collect();
+        let limits = Limits {
+            memory_bytes: usize::try_from(version.memory_mb).unwrap_or(usize::MAX).saturating_mul(1 << 20),
+            timeout: version.timeout,
+            response_bytes: MAX_BODY,
+            ..Limits::default()
+        };
+        let program = Arc::new(self.sandbox.program(Arc::clone(&image), &env, limits));
+        let (program, gone) = self.programs.keep(version, program, image.size());
+        for program in gone {
+            self.sandbox.forget(&program);
+        }
+        Ok(program)
+    }
+
+    async fn call(&self, version: &FunctionVersion, invocation: Invocation) -> Result<FunctionResponse, FunctionFailure> {
+        let program = self.program(version, &invocation).await?;
+        let logs = invocation.logs.clone();
+        let services = Arc::new(CallServices {
+            logs: logs.clone(),
+            project: version.project.clone(),
+            depth: invocation.depth,
+            own: Arc::clone(&self.own),
+            runtime: self.runtime.clone(),
+        });
+        let request = answer::request(version, invocation);
+        let answered = self.sandbox.call(&program, request, services).await;
+        let answered = answered.map_err(of_call).and_then(answer::response);
+        match &answered {
+            Ok(response) if response.cold => &self.cold,
+            _ => &self.warm,
+        }
+        .fetch_add(1, Ordering::Relaxed);
+        if let Err(FunctionFailure::InvalidResponse(why)) = &answered {
+            logs.write(Stream::Stderr, Level::Error, why);
+        }
+        answered
+    }
+}
+
+impl std::fmt::Debug for SandboxExecutor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SandboxExecutor({})", self.fingerprint)
+    }
+}
+
+impl Executor for SandboxExecutor {
+    fn run<'a>(
+        &'a self,
+        version: &'a FunctionVersion,
+        invocation: Invocation,
+    ) -> BoxFuture<'a, Result<FunctionResponse, FunctionFailure>> {
+        Box::pin(self.call(version, invocation))
+    }
+
+    fn check<'a>(
+        &'a self,
+        project: &'a ProjectId,
+        name: &'a str,
+        function: &'a FunctionState,
+    ) -> BoxFuture<'a, Result<(), CheckFailure>> {
+        Box::pin(async move {
+            let image = self.compile(project, name, &function.code, &function.deps).await?;
+            // The first call after the deploy finds it here.
+            self.images.put(&code_key(project, name, &function.code, &function.deps), image);
+            Ok(())
+        })
+    }
+
+    fn warm(&self) {
+        self.sandbox.warm();
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
+
+/// Names what is compiled: the same bytes for the same function of the same project.
+fn code_key(project: &ProjectId, name: &str, code: &FunctionCode, deps: &[String]) -> String {
+    sha256_hex(serde_json::json!([project.as_str(), name, code, deps]).to_string().as_bytes())
+}
