@@ -4,6 +4,7 @@ mod account_page;
 mod administration;
 mod authenticator;
 mod errors;
+mod functions;
 mod google;
 mod hosted;
 mod hostile;
