@@ -1,6 +1,6 @@
 //! App-user auth (contract 06).
 
-mod account_page;
+mod account;
 mod administration;
 mod authenticator;
 mod errors;
