@@ -43,6 +43,8 @@ use crate::{
     },
 };
 
+/// This very program, also when its file was replaced meanwhile.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 /// The control database.
 const CONTROL_DATABASE: &str = "run402";
 const PLATFORM_ROLE: &str = "postgres";
@@ -454,6 +456,10 @@ fn executor(
     Ok(SandboxExecutor::new(functions::Parts {
         sandbox,
         content: Arc::clone(content),
+        builder: functions::build::Builder::isolated(
+            OWN_PROGRAM,
+            functions::build::Options { user_filter: config.functions.user_filter },
+        ),
         own: OwnHosts::new(Arc::clone(hosts), public_url.clone(), &config.domain, cloud_alias),
         kept_bytes: usize::try_from(config.functions.cache_mb).unwrap_or(usize::MAX).saturating_mul(1024 * 1024),
         runtime: Handle::current(),

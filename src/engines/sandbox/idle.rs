@@ -7,7 +7,8 @@ use std::{
 
 use super::instance::Instance;
 
-struct Idle {
+/// An instance that waits, or is given up.
+pub(super) struct Idle {
     instance: Box<Instance>,
     since: Instant,
 }
@@ -40,7 +41,7 @@ impl IdlePool {
     }
 
     /// Takes out the instance that was idle longest.
-    pub(super) fn evict(&mut self) -> Option<Box<Instance>> {
+    pub(super) fn evict(&mut self) -> Option<Idle> {
         let oldest = self
             .programs
             .iter()
@@ -50,7 +51,7 @@ impl IdlePool {
     }
 
     /// Takes out what was idle for longer than `age`.
-    pub(super) fn expire(&mut self, age: Duration) -> Vec<Box<Instance>> {
+    pub(super) fn expire(&mut self, age: Duration) -> Vec<Idle> {
         let mut expired = Vec::new();
         let old: Vec<u64> = self.programs.keys().copied().collect();
         for id in old {
@@ -61,19 +62,19 @@ impl IdlePool {
         expired
     }
 
-    pub(super) fn forget(&mut self, program: u64) -> Vec<Box<Instance>> {
+    pub(super) fn forget(&mut self, program: u64) -> VecDeque<Idle> {
         let removed = self.programs.remove(&program).unwrap_or_default();
         self.count -= removed.len();
-        removed.into_iter().map(|idle| idle.instance).collect()
+        removed
     }
 
-    fn remove_front(&mut self, id: u64) -> Option<Box<Instance>> {
+    fn remove_front(&mut self, id: u64) -> Option<Idle> {
         let queue = self.programs.get_mut(&id)?;
         let idle = queue.pop_front()?;
         if queue.is_empty() {
             self.programs.remove(&id);
         }
         self.count -= 1;
-        Some(idle.instance)
+        Some(idle)
     }
 }

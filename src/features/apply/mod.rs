@@ -38,8 +38,8 @@ mod store;
 mod types;
 
 pub use amend::Amended;
-pub use routes::router;
 pub use functions::FunctionBuilder;
+pub use routes::router;
 pub use service::{Apply, Dependencies};
 pub use settings::{ApplySettings, TestingSettings};
 pub use types::{Committed, EventList, Kind, OperationList, PromoteRequest, Snapshot, Status};

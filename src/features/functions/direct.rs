@@ -48,7 +48,7 @@ impl Functions {
             Ok(answer) => respond(answer, head_only, &request_id),
             Err(Refused { error, release }) => {
                 refuse(error, release.as_deref(), name, &request_id, self.settings.show_errors)
-            },
+            }
         }
     }
 
@@ -211,13 +211,7 @@ fn respond(answer: FunctionResponse, head_only: bool, request_id: &str) -> Respo
 }
 
 /// The answer in place of a function's. A crash of an SSR function has a form of its own (05 §4.4).
-fn refuse(
-    error: FunctionError,
-    release: Option<&ServedRelease>,
-    name: &str,
-    request_id: &str,
-    show: bool,
-) -> Response {
+fn refuse(error: FunctionError, release: Option<&ServedRelease>, name: &str, request_id: &str, show: bool) -> Response {
     let ssr = release.filter(|release| {
         release.state.functions.get(name).is_some_and(|function| function.class == FunctionClass::Ssr)
     });

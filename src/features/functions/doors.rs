@@ -85,9 +85,9 @@ impl FunctionBuilder for Builder {
         name: &'a str,
         function: &'a FunctionState,
     ) -> BoxFuture<'a, ApiResult<()>> {
-        Box::pin(async move {
-            self.0.check(project, name, function).await.map_err(|failure| not_built(name, failure).into())
-        })
+        Box::pin(
+            async move { self.0.check(project, function).await.map_err(|failure| not_built(name, failure).into()) },
+        )
     }
 }
 

@@ -157,7 +157,9 @@ fn of_failure(failure: FunctionFailure) -> ApiError {
         ApiError::new(status, code, message).category(Category::Api)
     };
     match failure {
-        FunctionFailure::InvalidResponse(_) => new(StatusCode::INTERNAL_SERVER_ERROR, "FUNCTION_INVALID_RESPONSE", HIDDEN),
+        FunctionFailure::InvalidResponse(_) => {
+            new(StatusCode::INTERNAL_SERVER_ERROR, "FUNCTION_INVALID_RESPONSE", HIDDEN)
+        }
         FunctionFailure::Timeout => {
             new(StatusCode::GATEWAY_TIMEOUT, "FUNCTION_TIMEOUT", "The function took longer than its timeout.")
         }

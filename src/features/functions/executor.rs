@@ -260,7 +260,6 @@ pub trait Executor: Send + Sync + 'static {
     fn check<'a>(
         &'a self,
         project: &'a ProjectId,
-        name: &'a str,
         function: &'a FunctionState,
     ) -> BoxFuture<'a, Result<(), CheckFailure>>;
 

@@ -253,7 +253,7 @@ impl Functions {
             return Err(FunctionError::UnlockedDeps);
         }
         self.sync_with(&release).await?;
-        self.executor.check(project, name, state).await.map_err(|failure| not_built(name, failure))?;
+        self.executor.check(project, state).await.map_err(|failure| not_built(name, failure))?;
         self.builds.fetch_add(1, Ordering::Relaxed);
         let connection = self.connection().await?;
         let record = store::records::of_project(&**connection, project).await?.remove(name);

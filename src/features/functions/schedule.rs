@@ -295,7 +295,7 @@ impl Functions {
                 return;
             }
             let called = async {
-                let project = functions.runnable(&project).await.map_err(|reason| ApiError::internal(reason))?;
+                let project = functions.runnable(&project).await.map_err(ApiError::internal)?;
                 let body = json!({ "user": user });
                 let call = functions.internal_call(project, "on-signup", "signup", &body, 0).await;
                 call.map_err(ApiError::from)

@@ -339,7 +339,11 @@ impl Functions {
         match answer {
             Ok(response) => {
                 let status = response.status.as_u16();
-                say("function_invocation_completed", json!({"status": status, "duration_ms": took, "cold": response.cold}), Level::Info);
+                say(
+                    "function_invocation_completed",
+                    json!({"status": status, "duration_ms": took, "cold": response.cold}),
+                    Level::Info,
+                );
                 Ok(response)
             }
             Err(failure) => {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::build::UserFilter;
+
 /// `functions.*`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +24,8 @@ pub struct FunctionSettings {
     /// Whether whoever calls a function that throws sees what it threw, with file and line. For development: callers
     /// are strangers.
     pub show_errors: bool,
+    /// What happens to code that filters the rows of `db()` by user once more (05 §2.4).
+    pub user_filter: UserFilter,
     /// How long log entries are kept, in hours.
     pub log_hours: u32,
     /// Log text one project keeps, in MiB; the oldest goes first.
@@ -42,6 +46,7 @@ impl Default for FunctionSettings {
             cache_mb: 128,
             cloud_alias: true,
             show_errors: false,
+            user_filter: UserFilter::default(),
             log_hours: 24,
             log_project_mb: 10,
             log_invocation_kb: 64,

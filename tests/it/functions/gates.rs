@@ -44,9 +44,7 @@ async fn a_role_gate_is_checked_before_its_release_is_live() {
     let project = api().provision().await;
     deploy(&project, &[("f", WHO, json!({}))]).await;
     let release = project.live().await["release_id"].clone();
-    let gate = |table: &str| {
-        json!({"require_role": {"table": table, "id_column": "user_id", "role_column": "role", "allowed": ["admin"]}})
-    };
+    let gate = |table: &str| json!({"require_role": {"table": table, "id_column": "user_id", "role_column": "role", "allowed": ["admin"]}});
     let qualified = super::spec(&[("f", WHO, gate("public.members"))]);
     project.plan(&qualified).await.refused(400, "INVALID_SPEC");
     let missing = refused(&project, "f", WHO, &gate("members")).await.json();

@@ -32,7 +32,10 @@ async fn more_endless_ways() {
     let project = api().provision().await;
     let endless = [
         ("regex", "export default () => /^(a+)+$/.test('a'.repeat(40) + 'b')"),
-        ("body", "export default () => new Response(new ReadableStream({ async pull(c) { await null; c.enqueue(new Uint8Array(0)) } }))"),
+        (
+            "body",
+            "export default () => new Response(new ReadableStream({ async pull(c) { await null; c.enqueue(new Uint8Array(0)) } }))",
+        ),
         ("json", "export default () => ({ get toJSON() { for (;;) {} } })"),
         ("finally", "export default async () => { try { for (;;) {} } finally { for (;;) {} } }"),
     ];
@@ -56,7 +59,11 @@ async fn memory_is_limited_and_recursion_ends() {
             ("bytes", "export default () => { const a = []; for (;;) a.push(new Uint8Array(1 << 20)) }", json!({})),
             ("objects", "export default () => { const a = []; for (;;) a.push({ a }) }", json!({})),
             ("deep", "const f = () => f() + 1; export default () => f()", json!({})),
-            ("caught", "const f = () => f() + 1; export default () => { try { f() } catch (e) { return e.name } }", json!({})),
+            (
+                "caught",
+                "const f = () => f() + 1; export default () => { try { f() } catch (e) { return e.name } }",
+                json!({}),
+            ),
         ],
     )
     .await;
@@ -100,7 +107,8 @@ async fn the_box_answers_while_functions_burn_and_swell() {
     let (files, mut objects) = site(&[("index.html", "<h1>quiet</h1>")]);
     let code = "export default () => 'quick'";
     objects.push(code.as_bytes());
-    let spec = json!({"site": {"replace": files}, "functions": {"replace": {"quick": super::function(code, &json!({}))}}});
+    let spec =
+        json!({"site": {"replace": files}, "functions": {"replace": {"quick": super::function(code, &json!({}))}}});
     quiet.deploy(&spec, &objects).await;
     let host = quiet.host().await;
     quiet.invoke("quick").send().await.is(200);
@@ -109,7 +117,8 @@ async fn the_box_answers_while_functions_burn_and_swell() {
         let project = project.clone();
         tokio::spawn(async move { project.invoke(name).send().await })
     };
-    let running: Vec<_> = ["burn", "burn", "swell", "eat"].into_iter().map(|name| (name, call(&hostile, name))).collect();
+    let running: Vec<_> =
+        ["burn", "burn", "swell", "eat"].into_iter().map(|name| (name, call(&hostile, name))).collect();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let health = slowest(20, async || drop(api.get("/health").send().await.is(200))).await;
     let file = slowest(20, async || {

@@ -196,7 +196,12 @@ async fn instances_serve_one_version_only() {
     api().patch(&project.path("functions/count")).bearer(&project.service_key).json(&patch).send().await.is(200);
     assert_eq!(count("count").await, json!([1, null]));
     let changed = "export default () => 'new'";
-    project.apply(&json!({"functions": {"patch": {"set": {"count": function(changed, &json!({}))}}}}), &[changed.as_bytes()]).await;
+    project
+        .apply(
+            &json!({"functions": {"patch": {"set": {"count": function(changed, &json!({}))}}}}),
+            &[changed.as_bytes()],
+        )
+        .await;
     assert_eq!(count("count").await, json!("new"));
 }
 
@@ -214,7 +219,10 @@ async fn a_release_is_called_as_it_was_promoted() {
 #[tokio::test]
 async fn functions_of_several_files_import_each_other() {
     let files = [
-        ("main.mjs", "import { word } from './lib/word.mjs'; import data from './data.json'; export default () => word + data.n;"),
+        (
+            "main.mjs",
+            "import { word } from './lib/word.mjs'; import data from './data.json'; export default () => word + data.n;",
+        ),
         ("lib/word.mjs", "export const word = 'hello ';"),
         ("data.json", "{\"n\": 5}"),
     ];
@@ -228,7 +236,8 @@ async fn functions_of_several_files_import_each_other() {
 
 #[tokio::test]
 async fn two_projects_never_share_an_instance() {
-    let code = "globalThis.n ??= 0; export default () => Response.json([++globalThis.n, process.env.RUN402_PROJECT_ID])";
+    let code =
+        "globalThis.n ??= 0; export default () => Response.json([++globalThis.n, process.env.RUN402_PROJECT_ID])";
     let (one, two) = (with(&[("f", code)]).await, with(&[("f", code)]).await);
     for round in 1..=3 {
         for project in [&one, &two] {

@@ -8,7 +8,8 @@ use crate::support::Project;
 /// A project with these functions, all of the same code.
 async fn with(functions: &[(&str, Value)]) -> Project {
     let project = api().provision().await;
-    let functions: Vec<(&str, &str, Value)> = functions.iter().map(|(name, more)| (*name, ECHO, more.clone())).collect();
+    let functions: Vec<(&str, &str, Value)> =
+        functions.iter().map(|(name, more)| (*name, ECHO, more.clone())).collect();
     deploy(&project, &functions).await;
     project
 }
@@ -176,7 +177,8 @@ async fn the_same_deploy_again_changes_no_function() {
 async fn limits_beyond_the_tier_are_refused_by_the_plan() {
     let project = with(&[("f", json!({}))]).await;
     let release = project.live().await["release_id"].clone();
-    let over = json!({"functions": {"patch": {"set": {"f": function(ECHO, &json!({"config": {"timeout_seconds": 61}}))}}}});
+    let over =
+        json!({"functions": {"patch": {"set": {"f": function(ECHO, &json!({"config": {"timeout_seconds": 61}}))}}}});
     let refused = project.plan(&over).await;
     assert!((400..500).contains(&refused.status.as_u16()), "{refused}");
     let body = refused.json();

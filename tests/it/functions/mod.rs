@@ -21,8 +21,7 @@ use crate::support::{Answer, Api, Appliance, Call, Project, deploy::file, eventu
 
 /// What `functions.deploy` of the SDK always says, whatever the language.
 pub const CONTENT_TYPE: &str = "text/javascript; charset=utf-8";
-pub const ECHO: &str =
-    "export default async (req) => Response.json({ m: req.method, p: new URL(req.url).pathname });";
+pub const ECHO: &str = "export default async (req) => Response.json({ m: req.method, p: new URL(req.url).pathname });";
 
 pub fn api() -> Api {
     Appliance::shared().api()

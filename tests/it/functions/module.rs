@@ -41,7 +41,9 @@ async fn it_has_the_names_of_its_package() {
 #[tokio::test]
 async fn a_direct_call_knows_its_user_by_the_bearer() {
     let (pool, other) = (Pool::new().await, Pool::new().await);
-    let code = cases("user: () => r.auth.user(), must: () => r.auth.requireUser(), role: () => r.auth.requireRole('admin'), old: (req) => r.getUser(req)");
+    let code = cases(
+        "user: () => r.auth.user(), must: () => r.auth.requireUser(), role: () => r.auth.requireRole('admin'), old: (req) => r.getUser(req)",
+    );
     deploy(&pool.project, &[("f", &code, json!({}))]).await;
     for pool in [&pool, &other] {
         pool.sign_up("ann@example.com").await;
@@ -76,7 +78,9 @@ async fn a_role_that_the_gate_found_is_the_modules_role() {
     let gate = json!({"require_role": {
         "table": "members", "id_column": "user_id", "role_column": "role", "allowed": ["admin", "staff"],
     }});
-    let code = cases("role: async () => { const { user, role } = await r.auth.requireRole('admin'); return [user.id, role] }, staff: () => r.auth.requireRole('staff')");
+    let code = cases(
+        "role: async () => { const { user, role } = await r.auth.requireRole('admin'); return [user.id, role] }, staff: () => r.auth.requireRole('staff')",
+    );
     deploy(&pool.project, &[("f", &code, gate)]).await;
     let call = |case: &str| pool.project.invoke(&format!("f?case={case}")).bearer(&user.access);
     assert_eq!(call("role").send().await.is(200), json!([id, "admin"]));
@@ -170,9 +174,8 @@ async fn the_data_api_is_there_for_users_and_for_the_admin() {
     appliance.stop();
     appliance.start_again();
     let project = project.through(&appliance.api());
-    let call = async |name: &str| {
-        project.invoke(&format!("f?case={name}")).bearer(&users.token(ann)).send().await.is(200)
-    };
+    let call =
+        async |name: &str| project.invoke(&format!("f?case={name}")).bearer(&users.token(ann)).send().await.is(200);
     assert_eq!(call("mine").await, json!([{"name": "ann 1"}]));
     assert_eq!(call("all").await, json!([{"name": "ann 1"}, {"name": "bob 1"}]));
     let inserted = call("insert").await;
@@ -218,7 +221,8 @@ async fn assets_envelopes_and_the_context_work() {
 
 #[tokio::test]
 async fn a_routed_envelope_is_an_answer() {
-    let code = "import { routedHttp } from '@run402/functions'; export default () => routedHttp.json({ hello: 'world' })";
+    let code =
+        "import { routedHttp } from '@run402/functions'; export default () => routedHttp.json({ hello: 'world' })";
     let project = api().provision().await;
     let spec = json!({
         "functions": {"replace": {"f": function(code, &json!({}))}},

@@ -1,7 +1,11 @@
 //! What functions reach: this box without a socket, the world only at public addresses (contract 05 §4.4, §8.8;
 //! check 32).
 
-use std::{net::TcpListener, thread, time::{Duration, Instant}};
+use std::{
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 

@@ -121,7 +121,10 @@ async fn a_run_is_promised_once_for_its_key_and_can_be_cancelled_and_driven_agai
         (run["status"] == "retrying").then_some(run)
     })
     .await;
-    assert_eq!((&tried["attempts"]["current"], &tried["last_error"]["code"]), (&json!(1), &json!("FUNCTION_RUN_HTTP_503")));
+    assert_eq!(
+        (&tried["attempts"]["current"], &tried["last_error"]["code"]),
+        (&json!(1), &json!("FUNCTION_RUN_HTTP_503"))
+    );
     let logs = eventually("the attempt is logged", Duration::from_secs(5), async || {
         let logs = get(&format!("/functions/v1/runs/{id}/logs")).await.is(200);
         (logs["logs"].as_array().is_some_and(|logs| logs.len() == 2)).then_some(logs)
@@ -149,4 +152,3 @@ async fn a_promised_run_survives_kill_9() {
     .await;
     assert_eq!((&run["status"], &run["last_attempt"]["response_status"]), (&json!("succeeded"), &json!(200)));
 }
-

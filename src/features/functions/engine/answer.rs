@@ -77,8 +77,9 @@ pub(super) fn response(answered: Response) -> Result<FunctionResponse, FunctionF
     }
     let mut headers = HeaderMap::with_capacity(answered.headers.len());
     for (name, value) in &answered.headers {
-        let (name, value) = header(name, value)
-            .ok_or_else(|| invalid(format!("The response has a header that cannot be sent: {}", name.escape_debug())))?;
+        let (name, value) = header(name, value).ok_or_else(|| {
+            invalid(format!("The response has a header that cannot be sent: {}", name.escape_debug()))
+        })?;
         headers.append(name, value);
     }
     let status = StatusCode::from_u16(answered.status)

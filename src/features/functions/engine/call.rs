@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use url::Url;
 
-use super::own::OwnHosts;
+use super::{own::OwnHosts, programs::Compiled};
 use crate::{
     common::ProjectId,
     engines::sandbox::{HostServices, LogLevel, LogLine, OutboundRequest, OutboundResponse, ServiceError},
@@ -19,6 +19,7 @@ pub(super) struct CallServices {
     pub project: ProjectId,
     /// Of the call itself.
     pub depth: u8,
+    pub compiled: Arc<Compiled>,
     pub own: Arc<OwnHosts>,
     pub runtime: Handle,
 }
@@ -32,7 +33,8 @@ impl HostServices for CallServices {
             LogLevel::Warn => (Stream::Stderr, Level::Warn),
             LogLevel::Error => (Stream::Stderr, Level::Error),
         };
-        self.logs.write(stream, level, &line.text);
+        // Stacks are of the author's own source.
+        self.logs.write(stream, level, &self.compiled.maps.remap(&line.text));
     }
 
     fn owns(&self, url: &Url) -> bool {

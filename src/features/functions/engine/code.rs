@@ -1,68 +1,51 @@
-//! From stored bytes to modules.
+//! From stored bytes to what the builder takes.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use crate::{
     common::ProjectId,
-    engines::{blobs::Sha256Digest, sandbox::Modules},
     features::{
         content::Content,
-        functions::executor::{BuildFailure, CheckFailure},
-        releases::FunctionCode,
+        functions::{
+            build::{Code, Source},
+            executor::CheckFailure,
+        },
+        releases::{FileRef, FunctionCode},
     },
 };
 
-/// Largest code of a function, all files together (05 §2.4), in bytes.
-const MAX_CODE: u64 = 25 * 1024 * 1024;
-/// The file that a function of one source is, for stacks and messages.
-const SINGLE: &str = "index.mjs";
+/// Largest code of a function, all files together (05 §2.4), in bytes. The builder has the sentence for what is larger;
+/// here it only keeps what is not read out of memory.
+const MAX_CODE: u64 = 32 * 1024 * 1024;
 
-/// The files of a function.
-pub(super) struct Source {
-    pub files: BTreeMap<String, Bytes>,
-    pub entry: String,
-}
-
-/// Reads the bytes.
+/// Reads the code of a function.
 pub(super) async fn read(
     content: &Content,
     project: &ProjectId,
-    name: &str,
     code: &FunctionCode,
-) -> Result<Source, CheckFailure> {
-    let (wanted, entry): (Vec<(String, Sha256Digest, u64)>, &str) = match code {
-        FunctionCode::Source(file) => (vec![(SINGLE.to_owned(), file.sha256, file.size)], SINGLE),
+    deps: &[String],
+) -> Result<Code, CheckFailure> {
+    let read = async |file: &FileRef| {
+        let read = content.read(project, file.sha256, MAX_CODE).await;
+        let bytes = read.map_err(|error| CheckFailure::Platform(error.to_string()))?;
+        bytes.ok_or_else(|| CheckFailure::Platform(format!("the bytes {} of a function are gone", file.sha256)))
+    };
+    let source = match code {
+        FunctionCode::Source(file) => Source::Single(read(file).await?),
         FunctionCode::Files { entrypoint, files } => {
-            (files.iter().map(|(path, file)| (path.clone(), file.sha256, file.size)).collect(), entrypoint)
+            let mut left = MAX_CODE;
+            let mut bytes = BTreeMap::new();
+            for (path, file) in files {
+                left = left.checked_sub(file.size).ok_or_else(|| too_large(files.values()))?;
+                bytes.insert(path.clone(), read(file).await?);
+            }
+            Source::Files { entrypoint: entrypoint.clone(), files: bytes }
         }
     };
-    let total = wanted.iter().fold(0_u64, |total, (_, _, size)| total.saturating_add(*size));
-    if total > MAX_CODE {
-        return Err(failed("bundle_too_large", format!("{name} has {total} bytes of code; {MAX_CODE} are the limit")));
-    }
-    let mut files = BTreeMap::new();
-    for (path, digest, _) in wanted {
-        let read = content.read(project, digest, MAX_CODE).await;
-        let bytes = read.map_err(|error| CheckFailure::Platform(error.to_string()))?;
-        let bytes = bytes.ok_or_else(|| CheckFailure::Platform(format!("the bytes of {path} are gone")))?;
-        files.insert(path, bytes);
-    }
-    Ok(Source { files, entry: entry.to_owned() })
+    Ok(Code { source, deps: deps.to_vec() })
 }
 
-/// Text the sandbox compiles.
-pub(super) async fn modules(source: Source, name: &str, _deps: &[String]) -> Result<Modules, CheckFailure> {
-    let mut files = BTreeMap::new();
-    for (path, bytes) in source.files {
-        let text = String::from_utf8(bytes.into())
-            .map_err(|_| failed("syntax_error", format!("{path} of {name} is not valid UTF-8")))?;
-        files.insert(path, text);
-    }
-    Ok(Modules { files, entry: source.entry })
-}
-
-fn failed(reason: &'static str, message: String) -> CheckFailure {
-    CheckFailure::Build(BuildFailure { code: "FUNCTION_BUILD_FAILED", reason, message, line: None, column: None })
+fn too_large<'a>(files: impl Iterator<Item = &'a FileRef>) -> CheckFailure {
+    let size = files.fold(0_u64, |size, file| size.saturating_add(file.size));
+    CheckFailure::Build(crate::features::functions::build::Problem::TooLarge { size, limit: MAX_CODE }.into_failure())
 }

@@ -4,18 +4,21 @@ use serde_json::Value;
 
 use crate::{
     engines::sandbox::{Failure, Thrown as Described},
-    features::functions::executor::{AuthThrown, BuildFailure, CheckFailure, FunctionFailure, Thrown},
+    features::functions::{
+        build::{self, SourceMaps},
+        executor::{AuthThrown, CheckFailure, FunctionFailure, Thrown},
+    },
 };
 
 /// Codes of errors that the platform answers in the function's stead (05 §8.7).
 const AUTH_PREFIX: &str = "R402_AUTH_";
 
 /// Why a call gave no answer.
-pub(super) fn of_call(failure: Failure) -> FunctionFailure {
+pub(super) fn of_call(failure: Failure, maps: &SourceMaps) -> FunctionFailure {
     match failure {
         Failure::Timeout => FunctionFailure::Timeout,
         Failure::Memory => FunctionFailure::OutOfMemory,
-        Failure::Threw(thrown) => of_thrown(*thrown),
+        Failure::Threw(thrown) => of_thrown(*thrown, maps),
         Failure::InvalidResponse(why) => FunctionFailure::InvalidResponse(why),
         Failure::ResponseTooLarge(_) => FunctionFailure::ResponseTooLarge,
         Failure::Exited(code) => FunctionFailure::Exited(code),
@@ -32,7 +35,7 @@ fn threw(name: &str, failure: &Failure) -> FunctionFailure {
     FunctionFailure::Threw(Thrown { name: name.to_owned(), message: failure.to_string(), stack: String::new() })
 }
 
-fn of_thrown(thrown: Described) -> FunctionFailure {
+fn of_thrown(thrown: Described, maps: &SourceMaps) -> FunctionFailure {
     let status = thrown.status.and_then(|status| (100..=999).find(|whole| f64::from(*whole) == status));
     if let (Some(code), Some(status)) = (&thrown.code, status)
         && code.starts_with(AUTH_PREFIX)
@@ -52,7 +55,7 @@ fn of_thrown(thrown: Described) -> FunctionFailure {
         Some(rest) => rest.to_owned(),
         None => thrown.stack,
     };
-    FunctionFailure::Threw(Thrown { name: thrown.name, message: thrown.message, stack })
+    FunctionFailure::Threw(Thrown { name: thrown.name, message: thrown.message, stack: maps.remap(&stack) })
 }
 
 /// Code that is live does not compile any more, or cannot be read.
@@ -67,42 +70,12 @@ pub(super) fn of_late_build(failure: CheckFailure) -> FunctionFailure {
     }
 }
 
-/// Why code does not compile (05 §2.4, §12.4).
-pub(super) fn of_build(failure: Failure, name: &str) -> CheckFailure {
-    const BUILD: &str = "FUNCTION_BUILD_FAILED";
-    let built = |code, reason, message: String| BuildFailure { code, reason, message, line: None, column: None };
-    CheckFailure::Build(match failure {
-        Failure::SyntaxError { file, line, column, message } => BuildFailure {
-            line: Some(line),
-            column: Some(column),
-            ..built(BUILD, "syntax_error", format!("{message} ({file}:{line}:{column})"))
-        },
-        Failure::UnresolvedImport { specifier, importer, builtin: true } => built(
-            BUILD,
-            "unsupported_builtin",
-            format!("{specifier} is not available in the function sandbox; {importer} of {name} imports it"),
-        ),
-        Failure::UnresolvedImport { specifier, importer, builtin: false } => built(
-            "R402_BUNDLE_UNRESOLVED_IMPORT",
-            "unresolved_import",
-            format!(
-                "{importer} of {name} imports {specifier}, which is neither in the function's files nor built in: add \
-                 it to deps, or bundle locally and deploy one file"
-            ),
-        ),
-        Failure::MissingExport { module, export } => {
-            built(BUILD, "missing_export", format!("{module} has no export {export}, which {name} imports"))
-        }
-        Failure::NoHandler => built(
-            BUILD,
-            "no_handler",
-            format!("{name} exports no handler: add `export default async (req) => new Response()`"),
-        ),
-        Failure::Memory => built(BUILD, "bundle_too_large", format!("{name} does not fit into the sandbox's memory")),
-        Failure::Timeout => built(BUILD, "bundle_too_large", format!("{name} takes too long to compile")),
-        Failure::Threw(thrown) => built(BUILD, "syntax_error", format!("{}: {}", thrown.name, thrown.message)),
-        other => return CheckFailure::Platform(other.to_string()),
-    })
+/// Why modules do not link (05 §2.4, §12.4).
+pub(super) fn of_build(failure: &Failure, maps: &SourceMaps) -> CheckFailure {
+    match build::of_engine(failure, maps) {
+        Some(problem) => CheckFailure::Build(problem.into_failure()),
+        None => CheckFailure::Platform(failure.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -130,43 +103,25 @@ mod tests {
             (Some("R402_DB_QUERY_ERROR"), Some(400.0), false),
             (None, Some(401.0), false),
         ] {
-            let failure = of_call(described(code, status));
+            let failure = of_call(described(code, status), &SourceMaps::default());
             assert_eq!(matches!(failure, FunctionFailure::Auth(_)), auth, "{code:?} {status:?}");
         }
     }
 
     #[test]
     fn what_was_thrown_keeps_its_frames_and_causes() {
-        let FunctionFailure::Threw(thrown) = of_call(described(None, None)) else { panic!() };
+        let FunctionFailure::Threw(thrown) = of_call(described(None, None), &SourceMaps::default()) else { panic!() };
         assert_eq!(thrown.stack, "    at f (a.mjs:1:2)");
         let Failure::Threw(mut whole) = described(None, None) else { panic!() };
         whole.inspected = Some("Error: no\n    at f (a.mjs:1:2) {\n  [cause]: Error: why\n}".to_owned());
-        let FunctionFailure::Threw(thrown) = of_call(Failure::Threw(whole)) else { panic!() };
+        let FunctionFailure::Threw(thrown) = of_call(Failure::Threw(whole), &SourceMaps::default()) else { panic!() };
         assert!(thrown.stack.contains("[cause]: Error: why") && !thrown.stack.contains("Error: no"));
     }
 
     #[test]
-    fn build_failures_have_the_codes_of_the_contract() {
-        let import = |specifier: &str, builtin| Failure::UnresolvedImport {
-            specifier: specifier.into(),
-            importer: "index.mjs".into(),
-            builtin,
-        };
-        for (failure, code, reason, word) in [
-            (import("node:cluster", true), "FUNCTION_BUILD_FAILED", "unsupported_builtin", "node:cluster"),
-            (import("left-pad", false), "R402_BUNDLE_UNRESOLVED_IMPORT", "unresolved_import", "left-pad"),
-            (Failure::NoHandler, "FUNCTION_BUILD_FAILED", "no_handler", "export default"),
-            (
-                Failure::MissingExport { module: "path".into(), export: "nope".into() },
-                "FUNCTION_BUILD_FAILED",
-                "missing_export",
-                "nope",
-            ),
-        ] {
-            let CheckFailure::Build(failure) = of_build(failure, "echo") else { panic!() };
-            assert_eq!((failure.code, failure.reason), (code, reason));
-            assert!(failure.message.contains(word) && failure.message.contains("echo"), "{}", failure.message);
-        }
-        assert!(matches!(of_build(Failure::Busy, "echo"), CheckFailure::Platform(_)));
+    fn what_is_no_fault_of_the_code_is_the_platforms() {
+        let none = SourceMaps::default();
+        assert!(matches!(of_build(&Failure::NoHandler, &none), CheckFailure::Build(_)));
+        assert!(matches!(of_build(&Failure::Busy, &none), CheckFailure::Platform(_)));
     }
 }

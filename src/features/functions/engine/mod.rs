@@ -2,7 +2,7 @@
 //!
 //! | room | what is there |
 //! |---|---|
-//! | [`code`] | from stored bytes to modules |
+//! | [`code`] | from stored bytes to what the builder takes |
 //! | [`programs`] | what was compiled, kept for the next call |
 //! | [`call`] | the platform's side of one call: logs, requests of the function to this box |
 //! | [`own`] | which hosts are this box's, and how a request reaches them without a socket |
@@ -36,16 +36,17 @@ pub use own::{FrontDoor, OwnHosts};
 use self::{
     call::CallServices,
     failure::{of_build, of_call},
-    programs::{Images, Programs},
+    programs::{Compiled, Images, Programs, Ready},
 };
 use super::{
+    build::{Builder, Built},
     executor::{CheckFailure, Executor, FunctionFailure, FunctionResponse, FunctionVersion, Invocation},
     logs::{Level, Stream},
     service::MAX_BODY,
 };
 use crate::{
     common::{ProjectId, sealing::sha256_hex},
-    engines::sandbox::{Failure, Image, Limits, Program, Sandbox},
+    engines::sandbox::{Failure, Limits, Sandbox},
     features::{
         content::Content,
         releases::{FunctionCode, FunctionState},
@@ -61,6 +62,8 @@ const WRAPPER: &str = "w1";
 pub struct Parts {
     pub sandbox: Sandbox,
     pub content: Arc<Content>,
+    /// Turns source into modules.
+    pub builder: Builder,
     pub own: OwnHosts,
     /// Memory for compiled code, in bytes.
     pub kept_bytes: usize,
@@ -81,6 +84,7 @@ pub struct Figures {
 pub struct SandboxExecutor {
     sandbox: Sandbox,
     content: Arc<Content>,
+    builder: Arc<Builder>,
     own: Arc<OwnHosts>,
     images: Images,
     programs: Programs,
@@ -99,6 +103,7 @@ impl SandboxExecutor {
             programs: Programs::new(parts.kept_bytes),
             sandbox: parts.sandbox,
             content: parts.content,
+            builder: Arc::new(parts.builder),
             own: Arc::new(parts.own),
             compiling: Semaphore::new(COMPILATIONS),
             runtime: parts.runtime,
@@ -124,32 +129,29 @@ impl SandboxExecutor {
     async fn compile(
         &self,
         project: &ProjectId,
-        name: &str,
         code: &FunctionCode,
         deps: &[String],
-    ) -> Result<Arc<Image>, CheckFailure> {
-        let source = code::read(&self.content, project, name, code).await?;
-        let modules = code::modules(source, name, deps).await?;
+    ) -> Result<Arc<Compiled>, CheckFailure> {
+        let source = code::read(&self.content, project, code, deps).await?;
         let _turn = self.compiling.acquire().await.map_err(|error| CheckFailure::Platform(error.to_string()))?;
-        let image = self.sandbox.compile(modules).await.map_err(|failure| of_build(failure, name))?;
+        let builder = Arc::clone(&self.builder);
+        let built = self.runtime.spawn_blocking(move || builder.build(&source)).await;
+        let Built { modules, maps, .. } = built.map_err(|error| CheckFailure::Platform(error.to_string()))??;
+        let image = self.sandbox.compile(modules).await.map_err(|failure| of_build(&failure, &maps))?;
         if !image.has_handler() {
-            return Err(of_build(Failure::NoHandler, name));
+            return Err(of_build(&Failure::NoHandler, &maps));
         }
-        Ok(image)
+        Ok(Arc::new(Compiled { image, maps }))
     }
 
     /// The program of a version, made if need be.
-    async fn program(
-        &self,
-        version: &FunctionVersion,
-        invocation: &Invocation,
-    ) -> Result<Arc<Program>, FunctionFailure> {
-        if let Some(program) = self.programs.find(version) {
-            return Ok(program);
+    async fn program(&self, version: &FunctionVersion, invocation: &Invocation) -> Result<Arc<Ready>, FunctionFailure> {
+        if let Some(ready) = self.programs.find(version) {
+            return Ok(ready);
         }
-        let compiling = self.compile(&version.project, &version.name, &version.code, &version.deps);
-        let key = code_key(&version.project, &version.name, &version.code, &version.deps);
-        let image = self.images.find_or(&key, compiling).await.map_err(failure::of_late_build)?;
+        let compiling = self.compile(&version.project, &version.code, &version.deps);
+        let key = code_key(&version.project, &version.code, &version.deps);
+        let compiled = self.images.find_or(&key, compiling).await.map_err(failure::of_late_build)?;
         let env: BTreeMap<String, String> = invocation.environment.0.iter().cloned().collect();
         let limits = Limits {
             memory_bytes: usize::try_from(version.memory_mb).unwrap_or(usize::MAX).saturating_mul(1 << 20),
@@ -157,27 +159,33 @@ impl SandboxExecutor {
             response_bytes: MAX_BODY,
             ..Limits::default()
         };
-        let program = Arc::new(self.sandbox.program(Arc::clone(&image), &env, limits));
-        let (program, gone) = self.programs.keep(version, program, image.size());
-        for program in gone {
-            self.sandbox.forget(&program);
+        let program = Arc::new(self.sandbox.program(Arc::clone(&compiled.image), &env, limits));
+        let size = compiled.image.size();
+        let (ready, gone) = self.programs.keep(version, Arc::new(Ready { program, compiled }), size);
+        for ready in gone {
+            self.sandbox.forget(&ready.program);
         }
-        Ok(program)
+        Ok(ready)
     }
 
-    async fn call(&self, version: &FunctionVersion, invocation: Invocation) -> Result<FunctionResponse, FunctionFailure> {
-        let program = self.program(version, &invocation).await?;
+    async fn call(
+        &self,
+        version: &FunctionVersion,
+        invocation: Invocation,
+    ) -> Result<FunctionResponse, FunctionFailure> {
+        let ready = self.program(version, &invocation).await?;
         let logs = invocation.logs.clone();
         let services = Arc::new(CallServices {
             logs: logs.clone(),
             project: version.project.clone(),
             depth: invocation.depth,
+            compiled: Arc::clone(&ready.compiled),
             own: Arc::clone(&self.own),
             runtime: self.runtime.clone(),
         });
         let request = answer::request(version, invocation);
-        let answered = self.sandbox.call(&program, request, services).await;
-        let answered = answered.map_err(of_call).and_then(answer::response);
+        let answered = self.sandbox.call(&ready.program, request, services).await;
+        let answered = answered.map_err(|failure| of_call(failure, &ready.compiled.maps)).and_then(answer::response);
         match &answered {
             Ok(response) if response.cold => &self.cold,
             _ => &self.warm,
@@ -208,13 +216,12 @@ impl Executor for SandboxExecutor {
     fn check<'a>(
         &'a self,
         project: &'a ProjectId,
-        name: &'a str,
         function: &'a FunctionState,
     ) -> BoxFuture<'a, Result<(), CheckFailure>> {
         Box::pin(async move {
-            let image = self.compile(project, name, &function.code, &function.deps).await?;
+            let compiled = self.compile(project, &function.code, &function.deps).await?;
             // The first call after the deploy finds it here.
-            self.images.put(&code_key(project, name, &function.code, &function.deps), image);
+            self.images.put(&code_key(project, &function.code, &function.deps), compiled);
             Ok(())
         })
     }
@@ -228,7 +235,7 @@ impl Executor for SandboxExecutor {
     }
 }
 
-/// Names what is compiled: the same bytes for the same function of the same project.
-fn code_key(project: &ProjectId, name: &str, code: &FunctionCode, deps: &[String]) -> String {
-    sha256_hex(serde_json::json!([project.as_str(), name, code, deps]).to_string().as_bytes())
+/// Names what is compiled: the same code of the same project.
+fn code_key(project: &ProjectId, code: &FunctionCode, deps: &[String]) -> String {
+    sha256_hex(serde_json::json!([project.as_str(), code, deps]).to_string().as_bytes())
 }

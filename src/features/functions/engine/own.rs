@@ -26,6 +26,9 @@ use crate::{
 /// The API of the cloud, which published apps name outright.
 const CLOUD_API: &str = "api.run402.com";
 
+/// What a name is bound to.
+type Find = Box<dyn Fn(&Hostname<'_>) -> Arc<Bound> + Send + Sync>;
+
 /// Answers a request as if it had come through a socket.
 pub trait FrontDoor: Send + Sync + 'static {
     fn answer(self: Arc<Self>, request: Request, peer: SocketAddr) -> BoxFuture<'static, Response>;
@@ -33,7 +36,7 @@ pub trait FrontDoor: Send + Sync + 'static {
 
 /// Which hosts are this box's, and the door to them.
 pub struct OwnHosts {
-    find: Box<dyn Fn(&Hostname<'_>) -> Arc<Bound> + Send + Sync>,
+    find: Find,
     api: Url,
     /// Whether `localhost` is a name of this box, not of the machine.
     is_local: bool,
@@ -49,12 +52,7 @@ impl OwnHosts {
         Self::with(Box::new(move |name| hosts.find(name)), api, domain, cloud_alias)
     }
 
-    fn with(
-        find: Box<dyn Fn(&Hostname<'_>) -> Arc<Bound> + Send + Sync>,
-        api: Url,
-        domain: &str,
-        cloud_alias: bool,
-    ) -> Self {
+    fn with(find: Find, api: Url, domain: &str, cloud_alias: bool) -> Self {
         let is_local = domain == "localhost" || api.host_str() == Some("localhost");
         Self { find, api, is_local, cloud_alias, door: OnceLock::new() }
     }

@@ -13,7 +13,7 @@ use quick_cache::{
 use crate::{
     common::ProjectId,
     engines::sandbox::{Image, Program},
-    features::functions::executor::FunctionVersion,
+    features::functions::{build::SourceMaps, executor::FunctionVersion},
 };
 
 /// What an entry costs besides its image, in bytes.
@@ -21,17 +21,29 @@ const OVERHEAD: usize = 4096;
 /// Programs of one function that are kept: the live one, and one more for a deployment that is looked at meanwhile.
 const OF_ONE_FUNCTION: usize = 2;
 
+/// Compiled code, and the way back from places in it to the author's own source.
+pub(super) struct Compiled {
+    pub image: Arc<Image>,
+    pub maps: SourceMaps,
+}
+
+/// What a version is called with.
+pub(super) struct Ready {
+    pub program: Arc<Program>,
+    pub compiled: Arc<Compiled>,
+}
+
 #[derive(Clone)]
 struct Weigh;
 
-impl Weighter<String, Arc<Image>> for Weigh {
-    fn weight(&self, _: &String, image: &Arc<Image>) -> u64 {
-        (OVERHEAD + image.size()) as u64
+impl Weighter<String, Arc<Compiled>> for Weigh {
+    fn weight(&self, _: &String, compiled: &Arc<Compiled>) -> u64 {
+        (OVERHEAD + compiled.image.size()) as u64
     }
 }
 
 /// Compiled code by what it was compiled of; what many ask for at once is compiled once.
-pub(super) struct Images(Cache<String, Arc<Image>, Weigh>);
+pub(super) struct Images(Cache<String, Arc<Compiled>, Weigh>);
 
 impl Images {
     /// `capacity`: bytes.
@@ -51,13 +63,13 @@ impl Images {
     pub async fn find_or<E>(
         &self,
         key: &str,
-        compile: impl Future<Output = Result<Arc<Image>, E>>,
-    ) -> Result<Arc<Image>, E> {
+        compile: impl Future<Output = Result<Arc<Compiled>, E>>,
+    ) -> Result<Arc<Compiled>, E> {
         self.0.get_or_insert_async(key, compile).await
     }
 
-    pub fn put(&self, key: &str, image: Arc<Image>) {
-        self.0.insert(key.to_owned(), image);
+    pub fn put(&self, key: &str, compiled: Arc<Compiled>) {
+        self.0.insert(key.to_owned(), compiled);
     }
 }
 
@@ -71,7 +83,7 @@ struct Entry<P> {
 }
 
 /// Programs by the instance that their version names.
-pub(super) struct Programs<P = Program> {
+pub(super) struct Programs<P = Ready> {
     capacity: usize,
     state: Mutex<State<P>>,
 }

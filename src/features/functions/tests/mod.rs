@@ -72,12 +72,7 @@ impl Executor for Script {
         (self.0)(version.clone(), invocation)
     }
 
-    fn check<'a>(
-        &'a self,
-        _: &'a ProjectId,
-        _: &'a str,
-        _: &'a FunctionState,
-    ) -> BoxFuture<'a, Result<(), CheckFailure>> {
+    fn check<'a>(&'a self, _: &'a ProjectId, _: &'a FunctionState) -> BoxFuture<'a, Result<(), CheckFailure>> {
         Box::pin(async { Ok(()) })
     }
 

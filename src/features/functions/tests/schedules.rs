@@ -17,7 +17,10 @@ async fn until_run(bench: &Bench, name: &str, times: i64) -> Value {
     .await
 }
 
-fn recording() -> (Script, Arc<Mutex<Vec<(String, Value)>>>) {
+/// Triggers and bodies of the calls there were.
+type Seen = Arc<Mutex<Vec<(String, Value)>>>;
+
+fn recording() -> (Script, Seen) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&seen);
     let executor = script(move |_, invocation| {
