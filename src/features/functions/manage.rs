@@ -21,9 +21,7 @@ use crate::{
     features::{
         orgs::{Action, Gate, Tier},
         projects::Project,
-        releases::{
-            FunctionClass, FunctionState, ReleaseState, RouteTarget, SESSION_MINT, Schedule, ServedRelease,
-        },
+        releases::{FunctionClass, FunctionState, ReleaseState, RouteTarget, Schedule, ServedRelease},
         tiers::FunctionLimits,
     },
 };
@@ -32,15 +30,8 @@ use crate::{
 const DELETED: &str = "DELETE /projects/v1/admin/{id}/functions";
 /// Least memory of a function, in MiB (05 §2.6).
 const LEAST_MEMORY: i64 = 128;
-
-/// What a function may do: as its release says, and as the owner added without one (05 §3.2).
-pub(super) fn granted(state: &FunctionState, record: Option<&Record>) -> Vec<String> {
-    let added = record.map(|record| record.capabilities.as_slice()).unwrap_or_default();
-    let mut all: Vec<String> = state.capabilities.iter().chain(added).cloned().collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
+/// The only capability there is (05 §10.7).
+pub(super) const SESSION_MINT: &str = "auth.sessionMint";
 
 impl Functions {
     /// Every function of the live release, by name.
@@ -104,7 +95,7 @@ impl Functions {
             .to_owned(),
             require_auth: state.require_auth,
             require_role: state.require_role.as_ref().map(|gate| json!(gate)),
-            capabilities: granted(state, record.as_ref()),
+            capabilities: record.map(|record| record.capabilities).unwrap_or_default(),
         }
     }
 

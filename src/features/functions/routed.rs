@@ -13,7 +13,7 @@ use super::{
     error::{FunctionError, shown},
     executor::{Actor, AuthThrown, FunctionFailure, FunctionResponse, InvocationKind, RouteContext},
     headers::{MINT_DIRECTIVE, Told},
-    manage::granted,
+    manage::SESSION_MINT,
     service::{Call, Functions, MAX_BODY},
     store,
 };
@@ -22,7 +22,7 @@ use crate::{
     features::{
         auth::{Minted, RoutedRequest, RoutedVisitor},
         projects::Project,
-        releases::{FunctionClass, FunctionState, SESSION_MINT},
+        releases::FunctionClass,
         sites::{FunctionRunner, Invocation},
     },
 };
@@ -107,7 +107,7 @@ impl Functions {
         })?;
         let mut answer = checked(answer, true)?;
         if let Some(directive) = answer.headers.get(MINT_DIRECTIVE) {
-            self.check_may_mint(&release.project, &invocation.function, state).await?;
+            self.check_may_mint(&release.project, &invocation.function).await?;
             return Ok(minted(self.sessions.mint(request, directive).await?));
         }
         match (actor, stale) {
@@ -136,15 +136,10 @@ impl Functions {
     ///
     /// # Errors
     /// 403 `R402_AUTH_UNTRUSTED_CONTEXT`.
-    async fn check_may_mint(
-        &self,
-        project: &ProjectId,
-        name: &str,
-        state: &FunctionState,
-    ) -> Result<(), FunctionError> {
+    async fn check_may_mint(&self, project: &ProjectId, name: &str) -> Result<(), FunctionError> {
         let connection = self.connection().await?;
         let record = store::records::of_project(&**connection, project).await?.remove(name);
-        if granted(state, record.as_ref()).iter().any(|one| one == SESSION_MINT) {
+        if record.is_some_and(|record| record.capabilities.iter().any(|one| one == SESSION_MINT)) {
             Ok(())
         } else {
             Err(FunctionError::UntrustedContext)

@@ -133,7 +133,6 @@ pub struct FunctionPatch {
     pub require_auth: Option<bool>,
     pub require_role: Option<Option<RoleGate>>,
     pub class: Option<FunctionClass>,
-    pub capabilities: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -214,13 +213,7 @@ pub struct FunctionState {
     pub require_auth: bool,
     pub require_role: Option<RoleGate>,
     pub class: FunctionClass,
-    /// What it may do beyond other functions; [`SESSION_MINT`] is the only one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub capabilities: Vec<String>,
 }
-
-/// The capability to have a session made for a user the function vouches for (05 §10.7).
-pub const SESSION_MINT: &str = "auth.sessionMint";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

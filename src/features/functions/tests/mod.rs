@@ -221,7 +221,6 @@ fn plain() -> FunctionState {
         require_auth: false,
         require_role: None,
         class: FunctionClass::Standard,
-        capabilities: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::features::releases::{
     path,
-    types::{FunctionClass, FunctionCode, FunctionPatch, FunctionsSlice, RoleGate, SESSION_MINT},
+    types::{FunctionClass, FunctionCode, FunctionPatch, FunctionsSlice, RoleGate},
 };
 
 const MAX_NAME: usize = 128;
@@ -143,12 +143,8 @@ fn function(
             None
         }
     });
-    let capabilities = fields.strings("capabilities", problems);
-    if capabilities.iter().flatten().any(|capability| capability != SESSION_MINT) {
-        problems.invalid(fields.at("capabilities"), format!("The only capability of a function is `{SESSION_MINT}`."));
-    }
     fields.finish(problems);
-    FunctionPatch { code, timeout_seconds, memory_mb, deps, schedule, require_auth, require_role, class, capabilities }
+    FunctionPatch { code, timeout_seconds, memory_mb, deps, schedule, require_auth, require_role, class }
 }
 
 fn code(

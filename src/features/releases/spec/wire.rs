@@ -117,7 +117,6 @@ fn function(patch: &FunctionPatch) -> Value {
         ("schedule", patch.schedule.as_ref().map(|schedule| json!(schedule))),
         ("require_auth", patch.require_auth.map(Value::Bool)),
         ("require_role", patch.require_role.as_ref().map(|gate| json!(gate))),
-        ("capabilities", patch.capabilities.as_ref().map(|capabilities| json!(capabilities))),
         ("class", patch.class.map(|class| json!(if class == FunctionClass::Ssr { "ssr" } else { "standard" }))),
     ])
 }
