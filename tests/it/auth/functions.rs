@@ -145,8 +145,7 @@ async fn a_function_is_told_of_its_visitor_in_signed_words() {
     let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64url");
     let envelope: Value = serde_json::from_slice(&claims).expect("JSON");
     let project = &site.pool.project;
-    let keys =
-        site.pool.api.get("/internal/v1/actor-context-keys").bearer(&project.service_key).send().await.is(200);
+    let keys = site.pool.api.get("/internal/v1/actor-context-keys").bearer(&project.service_key).send().await.is(200);
     let key = keys["keys"][envelope["kid"].as_str().expect("a kid")].as_str().expect("its key").to_owned();
     let key = base64::engine::general_purpose::STANDARD.decode(key).expect("base64");
     assert_eq!(URL_SAFE_NO_PAD.decode(signature).expect("base64url"), hmac(&key, &claims));
@@ -472,7 +471,8 @@ async fn the_sign_up_hook_runs_once_for_each_who_signs_up_and_stops_nobody() {
         };"#;
     let spec = json!({"functions": {"replace": {"on-signup": function(hook, &json!({}))}}});
     pool.project.deploy(&spec, &[hook.as_bytes()]).await;
-    let rows = async || pool.project.sql("select body, trigger from signups order by body->'user'->>'email'").await.is(200);
+    let rows =
+        async || pool.project.sql("select body, trigger from signups order by body->'user'->>'email'").await.is(200);
     let made = pool.sign_up("ann@example.com").await;
     pool.sign_up("bad@example.com").await;
     pool.log_in("ann@example.com").await;
@@ -480,7 +480,11 @@ async fn the_sign_up_hook_runs_once_for_each_who_signs_up_and_stops_nobody() {
     assert_eq!(link.status, 200);
     let token = pool.mailed_token(Appliance::shared(), "link@example.com").await;
     pool.try_link(&token).await.is(200);
-    pool.service(pool.api.post("/auth/v1/admin/users")).json(&json!({"email": "made@example.com"})).send().await.is(200);
+    pool.service(pool.api.post("/auth/v1/admin/users"))
+        .json(&json!({"email": "made@example.com"}))
+        .send()
+        .await
+        .is(200);
     let seen = eventually("the hook ran", Duration::from_secs(15), async || {
         let rows = rows().await["rows"].as_array().expect("rows").clone();
         (rows.len() >= 3).then_some(rows)
