@@ -26,7 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::fields::Fields;
 use crate::{
-    common::{ApiError, ApiResult, ClientIp},
+    common::{ApiError, ApiResult, ClientIp, NestedCall},
     features::{
         auth::{
             error::AuthError,
@@ -120,7 +120,10 @@ where
             if STRICT || carries_cookie {
                 forgery::check_origin(&parts.headers, &site.origin)?;
             }
-            auth.limits.take(Rule::HostedForms, &[&network(ip)])?;
+            // Functions speak for all their visitors from one address, and are metered themselves.
+            if NestedCall::depth_of(&parts.extensions) == 0 {
+                auth.limits.take(Rule::HostedForms, &[&network(ip)])?;
+            }
         }
         let project = auth.admitted(&site.project, false)?;
         let user_agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
