@@ -57,6 +57,7 @@ fn scenarios() -> Vec<Scenario> {
             "/items?select=id,name,price&category=eq.7&price=gt.100&order=price.desc&limit=20",
         ),
         Scenario { signed_in: true, ..Scenario::get("list of 20, user token and RLS", Some(4.0), "/notes?limit=20") },
+        Scenario { signed_in: true, ..Scenario::get("the same, owner not indexed", None, "/diary?limit=20") },
         Scenario {
             requests: (0..1000).map(|n| ("GET", format!("/items?id=eq.{}", 1 + n * 7 % 10_000), None)).collect(),
             ..Scenario::get("single row by key", Some(5.0), "")
@@ -199,6 +200,7 @@ async fn prepare(appliance: &Appliance) -> (Project, Users) {
         public("items"),
         public("comments"),
         {"name": "notes", "expose": true, "policy": "user_owns_rows", "owner_column": "owner"},
+        {"name": "diary", "expose": true, "policy": "user_owns_rows", "owner_column": "owner"},
         {"name": "events", "expose": true, "policy": "public_read_write_UNRESTRICTED",
          "i_understand_this_is_unrestricted": true},
     ]});

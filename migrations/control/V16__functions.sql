@@ -15,8 +15,6 @@ create table function_records (
     digest      text not null,
     -- What the engine that builds it called itself.
     fingerprint text,
-    -- Set by PATCH only: ["auth.sessionMint"]
-    capabilities jsonb not null default '[]' check (jsonb_typeof(capabilities) = 'array'),
     created_at  timestamptz not null,
     updated_at  timestamptz not null,
     primary key (project_id, name)

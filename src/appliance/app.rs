@@ -352,8 +352,8 @@ impl App {
         let metrics = Arc::new(Metrics::new(&self.executor));
         let api = self.router(config, Arc::clone(&metrics), Greeting::new(public_url, &config.domain));
         let timeout = Duration::from_secs(config.http.request_seconds);
-        let (hosts, sites) = (Arc::clone(&self.hosts), Arc::clone(&self.sites));
-        let front = Arc::new(Front::new(api, hosts, sites, metrics, &config.trusted_proxies, timeout));
+        let (rest, hosts, sites) = (Arc::clone(&self.rest), Arc::clone(&self.hosts), Arc::clone(&self.sites));
+        let front = Arc::new(Front::new(api, rest, hosts, sites, metrics, &config.trusted_proxies, timeout));
         let door: Arc<dyn FrontDoor> = Arc::clone(&front) as _;
         self.executor.open(Arc::downgrade(&door));
         front

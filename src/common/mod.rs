@@ -13,6 +13,7 @@ pub mod page;
 pub mod rate;
 pub mod sealing;
 pub mod time;
+pub mod to_the_end;
 
 pub use context::{ClientIp, NestedCall, TraceId, Verbatim};
 pub use error::{ApiError, ApiResult, Category, MutationState, NextAction};
@@ -23,3 +24,4 @@ pub use money::UsdMicros;
 pub use net::Network;
 pub use page::{Page, PageQuery};
 pub use time::{Clock, Timestamp};
+pub use to_the_end::to_the_end;

@@ -1,9 +1,10 @@
 //! The front door: which requests are for the API and which for a tenant's site, before any routing.
 //!
 //! A tenant's request does not pass the API's layers. Most are answered from memory on the spot; the rest goes to
-//! [`Sites::answer`], with what a request needs around it here.
+//! [`Sites::answer`], with what a request needs around it here. Nor does a request to the data API, at any host.
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
     panic::AssertUnwindSafe,
     pin::Pin,
@@ -18,7 +19,10 @@ use axum::{
     extract::{ConnectInfo, Request},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
-        header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS},
+        header::{
+            ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY,
+            X_CONTENT_TYPE_OPTIONS,
+        },
     },
     response::{IntoResponse, Response},
 };
@@ -26,7 +30,10 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use tower::ServiceExt as _;
 
-use super::{Metrics, errors, host, middleware};
+use super::{
+    Metrics, errors, host,
+    middleware::{self, Around},
+};
 use crate::{
     common::{ApiError, Network, ids, net::any_contains},
     engines::chain::assets::Chain,
@@ -34,13 +41,15 @@ use crate::{
         auth,
         functions::FrontDoor,
         hosts::{Bound, Hostname, Hosts, TenantHost},
+        rest::{self, Rest},
         sites::{Sites, Visit, error_page},
     },
 };
 
-/// What the API answers on a tenant host as well: the data API, whose project comes from the token (contract 02
-/// §7.1), and app users' auth, whose project is the host's (06 §1).
-const API_ON_TENANT_HOSTS: [&str; 2] = ["/rest/v1", "/auth/v1"];
+/// App users' auth, which tenant hosts answer as well: its project is the host's (contract 06 §1).
+const AUTH: &str = "/auth/v1";
+/// The data API among the routes of the metrics.
+const DATA_ROUTE: Cow<'static, str> = Cow::Borrowed("/rest/v1/{*path}");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// Nothing may run in the page of an error.
 const ERROR_PAGE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -48,11 +57,10 @@ const ERROR_PAGE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'no
 /// Everything behind the listener.
 pub struct Front {
     api: Router,
+    rest: Arc<Rest>,
     hosts: Arc<Hosts>,
     sites: Arc<Sites>,
-    metrics: Arc<Metrics>,
-    trusted_proxies: Arc<[Network]>,
-    request_timeout: Duration,
+    around: Around,
 }
 
 /// A body as a request brings it.
@@ -80,18 +88,20 @@ impl Future for Answer {
 impl Front {
     pub fn new(
         api: Router,
+        rest: Arc<Rest>,
         hosts: Arc<Hosts>,
         sites: Arc<Sites>,
         metrics: Arc<Metrics>,
         trusted_proxies: &[Network],
         request_timeout: Duration,
     ) -> Self {
-        Self { api, hosts, sites, metrics, trusted_proxies: trusted_proxies.into(), request_timeout }
+        let around = Around { metrics, trusted_proxies: trusted_proxies.into(), request_timeout };
+        Self { api, rest, hosts, sites, around }
     }
 
     /// Answers one request of a connection from `peer`.
     pub(super) fn answer<B: SentBody>(self: &Arc<Self>, request: Request<B>, peer: SocketAddr) -> Answer {
-        let trusted_peer = any_contains(&self.trusted_proxies, peer.ip());
+        let trusted_peer = any_contains(&self.around.trusted_proxies, peer.ip());
         let (bound, name) = match host::of(request.uri(), request.headers(), trusted_peer) {
             Ok(name) => {
                 let bound = self.hosts.find(&name);
@@ -105,7 +115,7 @@ impl Front {
                 if !is_api_path(request.uri().path())
                     && let Some(response) = self.sites.now(&bound, request.method(), request.uri(), request.headers())
                 {
-                    self.metrics.site_answered(response.status());
+                    self.around.metrics.site_answered(response.status());
                     return Answer::Ready(Some(response));
                 }
                 (bound, name.as_str().to_owned())
@@ -113,14 +123,17 @@ impl Front {
             Err(error) => {
                 let asked = Asked::of(request.method(), request.headers());
                 let response = asked.finish(ApiError::from(error).into_response());
-                self.metrics.site_answered(response.status());
+                self.around.metrics.site_answered(response.status());
                 return Answer::Ready(Some(response));
             }
         };
         self.to_site(bound, name, trusted_peer, request, peer)
     }
 
-    fn to_api<B: SentBody>(&self, mut request: Request<B>, peer: SocketAddr) -> Answer {
+    fn to_api<B: SentBody>(self: &Arc<Self>, mut request: Request<B>, peer: SocketAddr) -> Answer {
+        if rest::is_public(request.uri().path()) {
+            return Answer::Coming(Box::pin(Arc::clone(self).to_data(request)));
+        }
         request.extensions_mut().insert(ConnectInfo(peer));
         let api = self.api.clone();
         Answer::Coming(Box::pin(async move {
@@ -129,6 +142,23 @@ impl Front {
                 Err(never) => match never {},
             }
         }))
+    }
+
+    /// The data API, with around it what the layers of the API's other routes do.
+    async fn to_data(self: Arc<Self>, request: Request<impl SentBody>) -> Response {
+        let passage = self.around.begin(request.method(), request.uri());
+        let mut response = match middleware::preflight(request.method(), request.headers()) {
+            Some(response) => response,
+            None => {
+                let work = AssertUnwindSafe(rest::public(Arc::clone(&self.rest), request)).catch_unwind();
+                let work = work.map(|done| done.unwrap_or_else(middleware::panicked));
+                let mut response = self.around.in_time(work).await;
+                response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, middleware::EXPOSED);
+                response
+            }
+        };
+        middleware::open(&mut response);
+        self.around.end(passage, DATA_ROUTE, response)
     }
 
     fn to_site<B: SentBody>(
@@ -155,17 +185,14 @@ impl Front {
             let visit = Visit {
                 bound,
                 host: name,
-                client_ip: middleware::client_ip(peer.ip(), request.headers(), &front.trusted_proxies),
+                client_ip: middleware::client_ip(peer.ip(), request.headers(), &front.around.trusted_proxies),
                 trusted_peer,
                 forwarded_scheme: if trusted_peer { host::forwarded_scheme(request.headers()) } else { None },
             };
             let work = AssertUnwindSafe(front.sites.answer(visit, request.map(Body::new))).catch_unwind();
-            let response = match tokio::time::timeout(front.request_timeout, work).await {
+            let response = match tokio::time::timeout(front.around.request_timeout, work).await {
                 Ok(Ok(response)) => response,
-                Ok(Err(panic)) => {
-                    let text = panic.downcast_ref::<&str>().copied().unwrap_or("panic");
-                    ApiError::internal(format!("panic: {text}")).into_response()
-                }
+                Ok(Err(panic)) => middleware::panicked(panic),
                 Err(_) => ApiError::new(
                     StatusCode::GATEWAY_TIMEOUT,
                     "REQUEST_TIMEOUT",
@@ -174,7 +201,7 @@ impl Front {
                 .into_response(),
             };
             let response = asked.finish(response);
-            front.metrics.site_answered(response.status());
+            front.around.metrics.site_answered(response.status());
             response
         }))
     }
@@ -231,11 +258,11 @@ fn is_chain_node(host: &Hostname<'_>) -> bool {
     Chain::from_public_rpc_host(host.as_str()).is_some()
 }
 
+/// What the API answers on a tenant host as well. The data API's project comes from the token (contract 02 §7.1).
 fn is_api_path(path: &str) -> bool {
     auth::is_hosted_path(path)
-        || API_ON_TENANT_HOSTS
-            .iter()
-            .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        || rest::is_public(path)
+        || path.strip_prefix(AUTH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Prometheus metrics of the HTTP surface.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
-    http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, HeaderName, Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use prometheus_client::{
@@ -32,8 +32,8 @@ const FORWARDING: [HeaderName; 3] = [
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RouteLabels {
-    method: String,
-    route: String,
+    method: Cow<'static, str>,
+    route: Cow<'static, str>,
     status: u16,
 }
 
@@ -79,12 +79,26 @@ impl Metrics {
     }
 
     /// `route` is the pattern, never the path: ids must not become labels.
-    pub(super) fn finished(&self, method: &str, route: &str, status: StatusCode, took: Duration) {
+    pub(super) fn finished(&self, method: &Method, route: Cow<'static, str>, status: StatusCode, took: Duration) {
         self.in_flight.dec();
         self.latency.observe(took.as_secs_f64());
-        let labels = RouteLabels { method: method.to_owned(), route: route.to_owned(), status: status.as_u16() };
+        let labels = RouteLabels { method: name(method), route, status: status.as_u16() };
         self.requests.get_or_create(&labels).inc();
     }
+}
+
+/// Without a copy for the methods that are used.
+fn name(method: &Method) -> Cow<'static, str> {
+    Cow::Borrowed(match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        ref other => return Cow::Owned(other.as_str().to_owned()),
+    })
 }
 
 /// Figures of the function engine, read when they are asked for.

@@ -1,6 +1,7 @@
 //! What a socket sees: routes, limits, errors, CORS, metrics, the OpenAPI document.
 //!
-//! [`Front`] looks at the host first: tenants' requests go to the sites, everything else to the API's routes.
+//! [`Front`] looks at the host first: tenants' requests go to the sites, everything else to the API's routes, but for
+//! the data API, which is called without layers.
 //! The edge knows every feature's router and no feature's rules. Order of the layers, outermost first: request
 //! identity, time limit, error envelope, metrics and log ([`middleware`]); panics; CORS; body limit; routes.
 
@@ -76,10 +77,7 @@ where
         .with_state(state)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(from_fn(middleware::cors))
-        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
-            let text = panic.downcast_ref::<&str>().copied().unwrap_or("panic");
-            ApiError::internal(format!("panic: {text}")).into_response()
-        }))
+        .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn_with_state(around, middleware::around))
 }
 

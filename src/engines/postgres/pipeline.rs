@@ -145,6 +145,7 @@ pub struct Pipeline {
     out_of_step: u32,
     broken: bool,
     in_transaction: bool,
+    stance: Option<&'static str>,
     canceller: Canceller,
     _permit: OwnedSemaphorePermit,
 }
@@ -172,6 +173,7 @@ impl Pipeline {
             out_of_step: 1,
             broken: false,
             in_transaction: false,
+            stance: None,
             canceller: Canceller(Arc::new(Backend { socket, pid: 0, secret: Bytes::new() })),
             _permit: permit,
         };
@@ -229,6 +231,16 @@ impl Pipeline {
     /// Nothing will be answered any more.
     pub fn is_broken(&self) -> bool {
         self.broken
+    }
+
+    /// How its last user left the session on purpose, in words of his own; None after login and when nobody knows.
+    /// It lasts beyond transactions, so that the next request of the same kind has nothing to set.
+    pub fn stance(&self) -> Option<&'static str> {
+        self.stance
+    }
+
+    pub fn set_stance(&mut self, stance: Option<&'static str>) {
+        self.stance = stance;
     }
 
     pub fn canceller(&self) -> Canceller {

@@ -21,7 +21,7 @@ use crate::{
     features::{
         orgs::{Action, Gate, Tier},
         projects::Project,
-        releases::{FunctionClass, FunctionState, ReleaseState, RouteTarget, Schedule, ServedRelease},
+        releases::{FunctionClass, FunctionState, ReleaseState, RouteTarget, SESSION_MINT, Schedule, ServedRelease},
         tiers::FunctionLimits,
     },
 };
@@ -30,8 +30,6 @@ use crate::{
 const DELETED: &str = "DELETE /projects/v1/admin/{id}/functions";
 /// Least memory of a function, in MiB (05 §2.6).
 const LEAST_MEMORY: i64 = 128;
-/// The only capability there is (05 §10.7).
-pub(super) const SESSION_MINT: &str = "auth.sessionMint";
 
 impl Functions {
     /// Every function of the live release, by name.
@@ -95,7 +93,7 @@ impl Functions {
             .to_owned(),
             require_auth: state.require_auth,
             require_role: state.require_role.as_ref().map(|gate| json!(gate)),
-            capabilities: record.map(|record| record.capabilities).unwrap_or_default(),
+            capabilities: state.capabilities.clone(),
         }
     }
 
@@ -148,11 +146,6 @@ impl Functions {
         }
         let release = self.release_with(&project.id, name).await?;
         self.sync_with(&release).await?;
-        if let Some(capabilities) = &request.capabilities {
-            let connection = self.connection().await?;
-            let now = self.clock.now();
-            store::records::set_capabilities(&**connection, &project.id, name, capabilities, now).await?;
-        }
         let view = self.get(project, name).await?;
         Ok(Updated {
             name: view.name,
@@ -296,6 +289,7 @@ struct Change {
     schedule: Option<Option<String>>,
     timeout: Option<u32>,
     memory: Option<u32>,
+    capabilities: Option<Vec<String>>,
 }
 
 impl Change {
@@ -336,7 +330,12 @@ impl Change {
             }
         }
         let small = |value: Option<i64>| value.and_then(|value| u32::try_from(value).ok());
-        Ok(Self { schedule: request.schedule.clone(), timeout: small(timeout), memory: small(memory) })
+        Ok(Self {
+            schedule: request.schedule.clone(),
+            timeout: small(timeout),
+            memory: small(memory),
+            capabilities: request.capabilities.clone(),
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -349,6 +348,9 @@ impl Change {
         }
         state.timeout_seconds = self.timeout.unwrap_or(state.timeout_seconds);
         state.memory_mb = self.memory.unwrap_or(state.memory_mb);
+        if let Some(capabilities) = &self.capabilities {
+            state.capabilities.clone_from(capabilities);
+        }
     }
 }
 

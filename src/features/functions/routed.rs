@@ -13,16 +13,14 @@ use super::{
     error::{FunctionError, shown},
     executor::{Actor, AuthThrown, FunctionFailure, FunctionResponse, InvocationKind, RouteContext},
     headers::{MINT_DIRECTIVE, Told},
-    manage::SESSION_MINT,
     service::{Call, Functions, MAX_BODY},
-    store,
 };
 use crate::{
-    common::{ApiError, ApiResult, ProjectId},
+    common::{ApiError, ApiResult},
     features::{
         auth::{Minted, RoutedRequest, RoutedVisitor},
         projects::Project,
-        releases::FunctionClass,
+        releases::{FunctionClass, SESSION_MINT},
         sites::{FunctionRunner, Invocation},
     },
 };
@@ -107,7 +105,9 @@ impl Functions {
         })?;
         let mut answer = checked(answer, true)?;
         if let Some(directive) = answer.headers.get(MINT_DIRECTIVE) {
-            self.check_may_mint(&release.project, &invocation.function).await?;
+            if !state.capabilities.iter().any(|capability| capability == SESSION_MINT) {
+                return Err(FunctionError::UntrustedContext);
+            }
             return Ok(minted(self.sessions.mint(request, directive).await?));
         }
         match (actor, stale) {
@@ -129,20 +129,6 @@ impl Functions {
         match (bearer, session) {
             (Some(bearer), Some(session)) if bearer != session => Err(FunctionError::TwoUsers),
             (bearer, session) => Ok(bearer.or_else(|| session.map(str::to_owned))),
-        }
-    }
-
-    /// Whether the function may have a session made (05 §10.7).
-    ///
-    /// # Errors
-    /// 403 `R402_AUTH_UNTRUSTED_CONTEXT`.
-    async fn check_may_mint(&self, project: &ProjectId, name: &str) -> Result<(), FunctionError> {
-        let connection = self.connection().await?;
-        let record = store::records::of_project(&**connection, project).await?.remove(name);
-        if record.is_some_and(|record| record.capabilities.iter().any(|one| one == SESSION_MINT)) {
-            Ok(())
-        } else {
-            Err(FunctionError::UntrustedContext)
         }
     }
 }

@@ -226,6 +226,7 @@ fn changed_fields(before: &FunctionState, after: &FunctionState) -> Vec<&'static
         ("class", before.class != after.class),
         ("require_auth", before.require_auth != after.require_auth),
         ("require_role", before.require_role != after.require_role),
+        ("capabilities", before.capabilities != after.capabilities),
         ("entrypoint", entrypoint(before) != entrypoint(after)),
     ]
     .into_iter()

@@ -159,6 +159,7 @@ fn functions(state: &ReleaseState) -> Vec<Value> {
                 "class": function.class,
                 "require_auth": function.require_auth,
                 "require_role": function.require_role,
+                "capabilities": function.capabilities,
                 "entrypoint": entrypoint,
             })
         })

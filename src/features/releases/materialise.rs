@@ -181,6 +181,10 @@ fn function(base: Option<&FunctionState>, patch: &FunctionPatch, limits: &SpecLi
         require_auth: patch.require_auth.unwrap_or_else(|| base.is_some_and(|f| f.require_auth)),
         require_role: patch.require_role.clone().unwrap_or_else(|| base.and_then(|f| f.require_role.clone())),
         class: patch.class.unwrap_or_else(|| base.map_or(FunctionClass::Standard, |f| f.class)),
+        capabilities: patch
+            .capabilities
+            .clone()
+            .unwrap_or_else(|| base.map(|f| f.capabilities.clone()).unwrap_or_default()),
     })
 }
 

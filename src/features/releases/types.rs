@@ -121,6 +121,9 @@ pub enum FunctionCode {
     Files { entrypoint: String, files: BTreeMap<String, FileRef> },
 }
 
+/// To have sessions made for users it vouches for (contract 05 §10.7).
+pub const SESSION_MINT: &str = "auth.sessionMint";
+
 /// A function as a spec gives it: in a patch an omitted field inherits, in a replace it takes its default. The outer
 /// option of a nullable field says whether it was sent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,6 +136,7 @@ pub struct FunctionPatch {
     pub require_auth: Option<bool>,
     pub require_role: Option<Option<RoleGate>>,
     pub class: Option<FunctionClass>,
+    pub capabilities: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -213,6 +217,9 @@ pub struct FunctionState {
     pub require_auth: bool,
     pub require_role: Option<RoleGate>,
     pub class: FunctionClass,
+    /// What it may do besides answering: [`SESSION_MINT`] is all there is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -35,6 +35,6 @@ pub mod store;
 mod tests;
 pub mod token;
 
-pub use routes::router;
+pub use routes::{is_public, public, router};
 pub use service::{Dependencies, Rest, RestSettings};
 pub use token::KeySource;

@@ -1,11 +1,14 @@
 //! HTTP of the data API: two doors, one hall (contract 02 §7.1).
 //!
 //! Every method goes to one handler, because what a method means depends on what the path names, and the
-//! refusals are PostgREST's own.
+//! refusals are PostgREST's own. The public door is no route of the router: the edge sends what [`is_public`] names
+//! straight to [`public`], since at this rate the layers of a router cost more than the request itself.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    BoxError,
+    body::{Body, HttpBody},
     extract::{FromRef, Request, State},
     http::{Method, header::CONTENT_LENGTH},
     response::{IntoResponse, Response},
@@ -40,9 +43,6 @@ where
     Arc<Rest>: FromRef<S>,
 {
     OpenApiRouter::with_openapi(document())
-        .route(PUBLIC, any(public))
-        .route("/rest/v1/", any(public))
-        .route("/rest/v1/{*path}", any(public))
         .route(ADMIN, any(admin))
         .route("/admin/v1/rest/", any(admin))
         .route("/admin/v1/rest/{*path}", any(admin))
@@ -75,7 +75,17 @@ fn document() -> OpenApi {
     OpenApiBuilder::new().paths(paths).build()
 }
 
-async fn public(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+/// Whether the public door answers this path.
+pub fn is_public(path: &str) -> bool {
+    path.strip_prefix(PUBLIC).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Answers a request at the public door; errors are in the response.
+pub async fn public<B>(rest: Arc<Rest>, request: Request<B>) -> Response
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     answer(rest, request, Surface::Public, PUBLIC).await.unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -83,7 +93,11 @@ async fn admin(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     answer(rest, request, Surface::Admin, ADMIN).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn answer(rest: Arc<Rest>, request: Request, surface: Surface, prefix: &str) -> Result<Response, RestError> {
+async fn answer<B>(rest: Arc<Rest>, request: Request<B>, surface: Surface, prefix: &str) -> Result<Response, RestError>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let incoming = Incoming {
@@ -100,17 +114,22 @@ async fn answer(rest: Arc<Rest>, request: Request, surface: Surface, prefix: &st
 }
 
 /// Most clients read no answer before they have sent all: without this they see a broken connection, no refusal.
-async fn drain(mut body: axum::body::Body) {
+async fn drain(mut body: Body) {
     let to_the_end = async { while let Some(Ok(_)) = body.frame().await {} };
     // Whoever is slower than this has had his chance.
     let _ = timeout(DRAIN_LIMIT, to_the_end).await;
 }
 
 /// The body of a method that has one; `db()` sends a content type even where there is none.
-async fn read_body(incoming: &Incoming, body: axum::body::Body, limit: usize) -> Result<Bytes, ApiError> {
+async fn read_body<B>(incoming: &Incoming, body: B, limit: usize) -> Result<Bytes, ApiError>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     if matches!(incoming.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS) {
         return Ok(Bytes::new());
     }
+    let body = Body::new(body);
     let announced = incoming.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if let Some(length) = announced.and_then(|length| length.parse::<usize>().ok()).filter(|length| *length > limit) {
         if length <= limit.saturating_mul(DRAINED) {

@@ -33,7 +33,7 @@ use super::{
     token::{Caller, KeySource, Surface, Tokens},
 };
 use crate::{
-    common::{ApiError, ApiResult, Clock},
+    common::{ApiError, ApiResult, Clock, to_the_end},
     engines::postgres::{Canceller, Connection, DatabaseError, Pipeline},
     features::{
         identity::{Identity, KeyRole, ProjectKey},
@@ -167,8 +167,7 @@ impl Rest {
         caller: Arc<Caller>,
         project: Arc<Project>,
     ) -> Result<Response, RestError> {
-        let task = tokio::spawn(async move { self.answer(incoming, &body, caller, &project).await });
-        task.await.unwrap_or_else(|error| Err(NativeError::unexpected(&error.to_string()).into()))
+        to_the_end(async move { self.answer(incoming, &body, caller, &project).await }).await
     }
 
     async fn answer(

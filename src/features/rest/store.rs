@@ -15,6 +15,7 @@ use super::{
     error::NativeError,
     query::{MainQuery, PlannedCount, columns, sql::Operand},
     response::{Outcome, openapi::Privileges},
+    schema_cache::Look,
     token::Caller,
 };
 use crate::engines::postgres::{Pipeline, PipelineError, Rows};
@@ -61,22 +62,58 @@ macro_rules! settings {
 const SETTINGS: &str = settings!("");
 const SETTINGS_WITH_TIMEZONE: &str = settings!(" or set_config('timezone',$13,true) is null");
 
-/// What every transaction needs, for those in which nothing looks at the rest: three quarters of the settings' price.
-const BARE_SETTINGS: &str = concat!(
-    "select where set_config('role',$1,true) is null",
-    " or set_config('transaction_read_only',$2,true) is null",
-    " or set_config('search_path','public, extensions, auth',true) is null",
-    " or set_config('statement_timeout',$3,true) is null",
+/// What every transaction needs, for the session: it stays for the next request of the same role. A session in which
+/// functions of the project ran has lost it ([`reset`]).
+const STANCE: &str = concat!(
+    "select where set_config('role',$1,false) is null",
+    " or set_config('search_path','public, extensions, auth',false) is null",
+    " or set_config('statement_timeout',$2,false) is null",
 );
 
-fn add_job_settings(pipeline: &mut Pipeline, job: &Job) {
+/// What the platform's functions tell of the caller.
+const CALLER: &str = concat!(
+    "select where set_config('request.jwt.claims',$1,true) is null",
+    " or set_config('run402.user_id',$2,true) is null",
+    " or set_config('run402.project_id',$3,true) is null",
+    " or set_config('run402.session_id',$4,true) is null",
+    " or set_config('run402.authz_version',$5,true) is null",
+);
+
+/// What follows a NUL in a text is cut; the protocol would take it and Postgres refuse it.
+fn until_nul(value: &str) -> Option<&str> {
+    value.split('\0').next()
+}
+
+/// The settings of a job, in as many statements as it answers. Reads that run no code of the project need not be told
+/// to be read only.
+fn add_job_settings(pipeline: &mut Pipeline, job: &Job) -> usize {
     let settings = &job.settings;
-    if job.tells_of_request || settings.timezone.is_some() {
-        return add_settings(pipeline, settings);
+    if job.tells_of == Look::Request || settings.timezone.is_some() {
+        add_settings(pipeline, settings);
+        return 1;
     }
-    let values =
-        [settings.caller.role.name(), if settings.read_only { "on" } else { "off" }, settings.statement_timeout];
-    pipeline.add(BARE_SETTINGS, values.into_iter().map(Some));
+    let caller = settings.caller;
+    let stands = pipeline.stance() == Some(caller.role.name());
+    if !stands {
+        pipeline.add(STANCE, [caller.role.name(), settings.statement_timeout].into_iter().map(Some));
+    }
+    if job.tells_of == Look::Caller {
+        let values =
+            [&caller.claims, &caller.user_id, caller.project.as_str(), &caller.session_id, &caller.authz_version];
+        pipeline.add(CALLER, values.into_iter().map(until_nul));
+    }
+    usize::from(!stands) + usize::from(job.tells_of == Look::Caller)
+}
+
+/// Notes how the session stands after a transaction that kept the settings of `job`, or lost them.
+fn note_stance(pipeline: &mut Pipeline, job: &Job, kept: bool) {
+    let role = job.settings.caller.role.name();
+    let is_local = job.tells_of == Look::Request || job.settings.timezone.is_some();
+    if job.leaves_traces {
+        pipeline.set_stance(None);
+    } else if !is_local && pipeline.stance() != Some(role) {
+        pipeline.set_stance(kept.then_some(role));
+    }
 }
 
 fn add_settings(pipeline: &mut Pipeline, settings: &TransactionSettings) {
@@ -96,8 +133,7 @@ fn add_settings(pipeline: &mut Pipeline, settings: &TransactionSettings) {
         settings.statement_timeout,
         settings.timezone.unwrap_or(""),
     ];
-    // What follows a NUL in a text is cut; the protocol would take it and Postgres refuse it.
-    let values = values.map(|value| Some(value.split('\0').next().unwrap_or("")));
+    let values = values.map(until_nul);
     match settings.timezone {
         Some(_) => pipeline.add(SETTINGS_WITH_TIMEZONE, values.into_iter()),
         None => pipeline.add(SETTINGS, values[..12].iter().copied()),
@@ -121,8 +157,8 @@ pub struct Job<'a> {
     pub rolls_back: bool,
     /// Functions of the project may run, and leave something in the session.
     pub leaves_traces: bool,
-    /// Something may look at the settings that tell of the request; else they are not made.
-    pub tells_of_request: bool,
+    /// What may be looked at of the settings that tell of the request; others are not made.
+    pub tells_of: Look,
     pub check: &'a (dyn Fn(&Outcome) -> Result<(), NativeError> + Sync),
 }
 
@@ -242,17 +278,20 @@ impl Texts {
 /// One write, one implicit transaction.
 async fn at_once(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Failure> {
     let texts = Texts::of(job);
-    add_job_settings(pipeline, job);
+    let settings = add_job_settings(pipeline, job);
     texts.add(pipeline, job.query);
     pipeline.sync();
     add_reset(pipeline, job);
     pipeline.send().await?;
     let outcome = async {
-        pipeline.rows().await?;
+        for _ in 0..settings {
+            pipeline.rows().await?;
+        }
         texts.outcome(pipeline, job.query).await
     }
     .await;
     let outcome = in_step(pipeline, outcome).await;
+    note_stance(pipeline, job, outcome.is_ok());
     reset(pipeline, job).await;
     let outcome = outcome?;
     (job.check)(&outcome)?;
@@ -263,13 +302,14 @@ async fn at_once(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Fail
 async fn judged(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Failure> {
     let texts = Texts::of(job);
     add_plain(pipeline, "begin");
-    add_job_settings(pipeline, job);
+    let settings = add_job_settings(pipeline, job);
     texts.add(pipeline, job.query);
     pipeline.sync();
     pipeline.send().await?;
     let outcome = async {
-        pipeline.rows().await?;
-        pipeline.rows().await?;
+        for _ in 0..=settings {
+            pipeline.rows().await?;
+        }
         texts.outcome(pipeline, job.query).await
     }
     .await;
@@ -294,12 +334,14 @@ async fn judged(pipeline: &mut Pipeline, job: &Job<'_>) -> Result<Outcome, Failu
     if let Err(Failure::Database(PipelineError::Broken(_))) = &judged {
         return judged;
     }
-    add_plain(pipeline, if judged.is_ok() && !job.rolls_back { "commit" } else { "rollback" });
+    let commits = judged.is_ok() && !job.rolls_back;
+    add_plain(pipeline, if commits { "commit" } else { "rollback" });
     pipeline.sync();
     add_reset(pipeline, job);
     pipeline.send().await?;
     let ended = pipeline.rows().await;
     let ended = in_step(pipeline, ended).await;
+    note_stance(pipeline, job, commits && ended.is_ok());
     reset(pipeline, job).await;
     ended?;
     judged
@@ -383,6 +425,7 @@ pub async fn terminate(platform: &tokio_postgres::Client, pid: i32) -> Result<()
 
 /// Names the server accepts as time zones, in lower case.
 pub async fn timezones(pipeline: &mut Pipeline) -> Result<Vec<String>, PipelineError> {
+    // Readable in whatever role the session was left.
     add_plain(pipeline, "select lower(name) from pg_catalog.pg_timezone_names");
     pipeline.sync();
     pipeline.send().await?;

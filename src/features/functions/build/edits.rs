@@ -1,5 +1,7 @@
 //! Edits of a text that keep its lines, and the text they make.
 
+use std::collections::HashMap;
+
 use super::maps::{Point, SourceMap};
 
 /// A place of the source, and what stands there instead.
@@ -13,19 +15,24 @@ struct Edit {
 
 /// Edits collected in any order. They may not overlap but for blanks inside blanks.
 #[derive(Debug, Default)]
-pub struct Edits(Vec<Edit>);
+pub struct Edits {
+    all: Vec<Edit>,
+    /// Where a blank ends → the last blank that ends there.
+    blanks: HashMap<usize, usize>,
+}
 
 impl Edits {
     /// Blanks the bytes `start..end`.
     pub fn blank(&mut self, start: u32, end: u32) {
         if start < end {
-            self.0.push(Edit { start: start as usize, end: end as usize, text: None });
+            self.blanks.insert(end as usize, self.all.len());
+            self.all.push(Edit { start: start as usize, end: end as usize, text: None });
         }
     }
 
     /// Puts `text` in place of the bytes `start..end`. Its line breaks must be those it takes the place of.
     pub fn replace(&mut self, start: u32, end: u32, text: impl Into<String>) {
-        self.0.push(Edit { start: start as usize, end: end as usize, text: Some(text.into()) });
+        self.all.push(Edit { start: start as usize, end: end as usize, text: Some(text.into()) });
     }
 
     /// Puts `text` before the byte `at`.
@@ -35,25 +42,26 @@ impl Edits {
 
     /// Ends a statement that ends in a blank, where a line break ended it: the next line might otherwise go on with
     /// it. `end` is behind the blank.
-    pub fn seal(&mut self, end: u32) {
+    /// `in_place`: the last byte of the blank is a character.
+    pub fn seal(&mut self, end: u32, in_place: bool) {
         let end = end as usize;
-        let blank = self.0.iter_mut().rev().find(|edit| edit.text.is_none() && edit.end == end);
-        if let Some(blank) = blank
+        if let Some(blank) = self.blanks.get(&end).and_then(|index| self.all.get_mut(*index))
             && end - blank.start > 1
         {
-            // Types end in ASCII, so the last byte is a character.
-            blank.end = end - 1;
-            self.0.push(Edit { start: end - 1, end, text: Some(";".to_owned()) });
+            let start = if in_place { end - 1 } else { end };
+            blank.end = start;
+            self.blanks.remove(&end);
+            self.all.push(Edit { start, end, text: Some(";".to_owned()) });
         }
     }
 
     /// The text with all edits made, and the places that moved.
     pub fn apply(mut self, source: &str) -> (String, SourceMap) {
         // Stable: insertions at one place keep their order, and stand before what is blanked there.
-        self.0.sort_by_key(|edit| (edit.start, edit.start != edit.end));
+        self.all.sort_by_key(|edit| (edit.start, edit.start != edit.end));
         let mut made = Made { source, text: String::with_capacity(source.len() + 64), ..Made::default() };
         let mut at = 0;
-        for edit in self.0 {
+        for edit in self.all {
             // Inside something that is gone already.
             let start = edit.start.max(at);
             if edit.end < start || (edit.end == start && edit.start != edit.end) {

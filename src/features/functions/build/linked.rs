@@ -32,7 +32,7 @@ pub fn of_engine(failure: &Failure, maps: &SourceMaps) -> Option<Problem> {
         Failure::NoHandler => Problem::NoHandler { commonjs: false },
         Failure::Memory | Failure::Timeout => Problem::TooComplex,
         Failure::Threw(thrown) => Problem::Syntax {
-            file: String::new(),
+            file: "the function".to_owned(),
             line: 1,
             column: 1,
             message: format!("{}: {}", thrown.name, thrown.message),

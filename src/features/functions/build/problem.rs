@@ -121,7 +121,12 @@ impl Problem {
         let (mut line, mut column) = (None, None);
         let mut details: Vec<(&'static str, Value)> = Vec::new();
         let import = |module: &String, importer: &Importer| {
-            vec![("module", json!(module)), ("importer", json!(importer.file)), ("supported_builtins", json!(BUILTINS))]
+            let mut details = vec![("module", json!(module)), ("supported_builtins", json!(BUILTINS))];
+            // The engine does not say who asked for an export.
+            if !importer.file.is_empty() {
+                details.push(("importer", json!(importer.file)));
+            }
+            details
         };
         match &self {
             Self::Syntax { file, line: at, column: character, .. } => {

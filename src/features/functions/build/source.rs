@@ -83,12 +83,13 @@ pub(super) fn compile(
     }
     let notices = rules::check(file, text, program, user_filter)?;
     let mut edits = strip.edits;
+    let lines = text.lines();
     let mut imports = Vec::with_capacity(strip.imports.len());
     for Import { specifier, span, dynamic } in strip.imports {
         if let Some(other) = rewrite(&specifier) {
             edits.replace(span.start, span.end, serde_json::Value::from(other).to_string());
         }
-        imports.push(Asked { line: text.line(span.start), specifier, dynamic });
+        imports.push(Asked { line: lines.of(span.start), specifier, dynamic });
     }
     let (text, map) = edits.apply(source);
     let commonjs = source.contains("module.exports");

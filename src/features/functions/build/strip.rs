@@ -116,8 +116,10 @@ impl<'t, 'a> Strip<'t, 'a> {
         if span.size() == 0 {
             return;
         }
-        self.edits.replace(span.start, span.start + 1, ";");
-        self.edits.blank(span.start + 1, span.end);
+        let first = self.text.slice(span.start, span.end).chars().next().map_or(1, char::len_utf8);
+        let rest = span.start + u32::try_from(first).unwrap_or(1);
+        self.edits.replace(span.start, rest, ";");
+        self.edits.blank(rest, span.end);
     }
 
     /// Blanks `byte` and what is before it, when it is the next token from `at`.
@@ -165,7 +167,7 @@ impl<'t, 'a> Strip<'t, 'a> {
         if self.typescript && span.end > 0 && self.text.byte(span.end - 1) != Some(b';') {
             let next = self.text.token(span.end);
             if !ends(self.text.byte(next)) {
-                self.edits.seal(span.end);
+                self.edits.seal(span.end, self.text.0.is_char_boundary(span.end as usize - 1));
             }
         }
     }
@@ -527,8 +529,8 @@ impl<'a> Visit<'a> for Strip<'_, 'a> {
             let close = it.params.span.end.saturating_sub(1);
             let end = returned.span.end;
             if self.text.slice(close, end).contains('\n') && self.text.byte(close) == Some(b')') {
-                self.edits.blank(close, end - 1);
-                self.edits.replace(end - 1, end, ")");
+                self.edits.blank(close, end);
+                self.edits.insert(end, ")");
             } else {
                 self.visit_ts_type_annotation(returned);
             }

@@ -67,8 +67,8 @@ fn types_become_blanks() {
             "function f   (         a    , ...b     )         { return a      }",
         ),
         ("const f = <T,>(a: T): T => a", "const f =     (a   )    => a"),
-        ("a!.b!", "a .b ;"),
-        ("f<A>(b)!", "f   (b) ;"),
+        ("a!.b!", "a .b"),
+        ("f<A>(b)!", "f (b)"),
         ("x = y satisfies Z as W;", "x = y                 ;"),
         ("type A = { b: 1 };\nlet c;", ";                 \nlet c;"),
         ("interface A { b: 1 }\nlet c;", ";                   \nlet c;"),
@@ -92,7 +92,10 @@ fn types_become_blanks() {
         ("for (const a of b as C[]) {}", "for (const a of b       ) {}"),
         ("namespace A { export type B = 1 }", ";                                "),
     ] {
-        assert_eq!(stripped(source).trim_end(), expected.trim_end(), "{source}");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = stripped(source);
+        assert_eq!(words(&text), words(expected), "{source}");
+        assert_eq!(text.chars().count(), source.chars().count(), "{source} becomes {text}");
     }
 }
 
@@ -155,6 +158,10 @@ const PROGRAMS: &[(&str, &str)] = &[
         r#"{"a":1,"b":2,"c":"x","d":"x"}"#,
     ),
     ("const f = (a: number): {\n x: number\n} => ({ x: a })\n return f(1)", r#"{"x":1}"#),
+    (
+        "type é = 1; let x = 1 as é\n const f = (a: number):\n é => 1\n class A { ü(): void; ü() {} }\n return x + f(1)",
+        "2",
+    ),
     ("const f = async <\n T\n>(a: T) => a\n return await f(3)", "3"),
     ("const f = () => <{ a: number }>{ a: 1 }\n return f()", r#"{"a":1}"#),
     ("const f = (a: any) => { return <\nany\n>a }\n return f(4)", "4"),
@@ -458,7 +465,7 @@ async fn files_find_each_other() {
         &[
             (
                 "src/index.ts",
-                "import { a } from './lib/a';\nimport data from '../data.json';\nimport type { T } from './nowhere';\nexport * from './lib';\nexport default async () => ({ a, n: data.n, lazy: (await import('./lib/late')).default, computed: (await import('./lang/' + 'en' + '.ts')).hi })",
+                "import { a } from './lib/a';\nimport data from '../data.json' with { type: 'json' };\nimport type { T } from './nowhere';\nexport * from './lib';\nexport default async () => ({ a, n: data.n, lazy: (await import('./lib/late')).default, computed: (await import('./lang/' + 'en' + '.ts')).hi })",
             ),
             ("src/lib/a.ts", "import { b } from './b.js';\nexport const a: number = b + 1"),
             ("src/lib/b.ts", "export const b: number = 1; export type T = string"),

@@ -76,10 +76,25 @@ impl<'a> Text<'a> {
         self.place(at).0
     }
 
+    /// Where each line starts, to tell the lines of many places.
+    pub fn lines(self) -> Lines {
+        Lines(self.0.match_indices('\n').filter_map(|(at, _)| u32::try_from(at).ok()).collect())
+    }
+
     /// `text` with as many line breaks as there are in `start..end`.
     pub fn with_lines_of(self, start: u32, end: u32, text: String) -> String {
         let breaks = self.slice(start, end).matches('\n').count();
         text + &"\n".repeat(breaks)
+    }
+}
+
+/// The line breaks of a text.
+pub(super) struct Lines(Vec<u32>);
+
+impl Lines {
+    /// The line of a place, from 1.
+    pub fn of(&self, at: u32) -> u32 {
+        u32::try_from(self.0.partition_point(|line_break| *line_break < at) + 1).unwrap_or(u32::MAX)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::{GenericClient, Transaction, types::Json};
+use tokio_postgres::{GenericClient, Transaction};
 
 use crate::{
     common::{ProjectId, Timestamp},
@@ -13,7 +13,6 @@ use crate::{
 pub struct Record {
     pub digest: String,
     pub fingerprint: Option<String>,
-    pub capabilities: Vec<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -43,18 +42,16 @@ pub async fn of_project<C: GenericClient>(
 ) -> Result<BTreeMap<String, Record>, DatabaseError> {
     let rows = client
         .query(
-            "select name, digest, fingerprint, capabilities, created_at, updated_at
+            "select name, digest, fingerprint, created_at, updated_at
                from function_records where project_id = $1",
             &[&project.as_str()],
         )
         .await?;
     rows.iter()
         .map(|row| {
-            let Json(capabilities) = row.try_get("capabilities")?;
             let record = Record {
                 digest: row.try_get("digest")?,
                 fingerprint: row.try_get("fingerprint")?,
-                capabilities,
                 created_at: row.try_get("created_at")?,
                 updated_at: row.try_get("updated_at")?,
             };
@@ -88,22 +85,6 @@ pub async fn retain(tx: &Transaction<'_>, project: &ProjectId, names: &[&str]) -
     tx.execute("delete from function_records where project_id = $1 and name <> all($2)", &[&project.as_str(), &names])
         .await?;
     Ok(())
-}
-
-pub async fn set_capabilities<C: GenericClient>(
-    client: &C,
-    project: &ProjectId,
-    name: &str,
-    capabilities: &[String],
-    now: Timestamp,
-) -> Result<bool, DatabaseError> {
-    let changed = client
-        .execute(
-            "update function_records set capabilities = $3, updated_at = $4 where project_id = $1 and name = $2",
-            &[&project.as_str(), &name, &Json(capabilities), &now],
-        )
-        .await?;
-    Ok(changed == 1)
 }
 
 pub async fn set_fingerprint<C: GenericClient>(

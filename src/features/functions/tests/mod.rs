@@ -221,6 +221,7 @@ fn plain() -> FunctionState {
         require_auth: false,
         require_role: None,
         class: FunctionClass::Standard,
+        capabilities: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::features::releases::{
     path,
-    types::{FunctionClass, FunctionCode, FunctionPatch, FunctionsSlice, RoleGate},
+    types::{FunctionClass, FunctionCode, FunctionPatch, FunctionsSlice, RoleGate, SESSION_MINT},
 };
 
 const MAX_NAME: usize = 128;
@@ -49,6 +49,9 @@ const BUILT_IN_PACKAGES: [&str; 2] = ["@run402/functions", "run402-functions"];
 
 pub(super) fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        // Its URL would be that of all runs.
+        && name != "runs"
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
@@ -87,7 +90,8 @@ pub(super) fn read(
     }
 }
 
-const NAME_RULE: &str = "A function name has 1 to 128 letters, digits, `_` or `-`.";
+const NAME_RULE: &str =
+    "A function name has 1 to 128 letters, digits, `_` or `-`, begins with a letter or digit, and is not `runs`.";
 
 fn functions(
     map: Fields,
@@ -143,8 +147,15 @@ fn function(
             None
         }
     });
+    let capabilities = fields.strings("capabilities", problems).map(|mut list| {
+        if list.iter().any(|capability| capability != SESSION_MINT) {
+            problems.invalid(fields.at("capabilities"), "The only capability is `auth.sessionMint`.");
+        }
+        list.dedup();
+        list
+    });
     fields.finish(problems);
-    FunctionPatch { code, timeout_seconds, memory_mb, deps, schedule, require_auth, require_role, class }
+    FunctionPatch { code, timeout_seconds, memory_mb, deps, schedule, require_auth, require_role, class, capabilities }
 }
 
 fn code(

@@ -25,7 +25,7 @@ use super::{
         range::Limits,
         select::{Aggregate, Direction, Nulls},
     },
-    schema_cache::{ColumnPairs, Function, Relation, SchemaCache, Volatility},
+    schema_cache::{ColumnPairs, Function, Look, Relation, SchemaCache, Volatility},
 };
 
 /// What the instance allows (operator settings).
@@ -153,15 +153,14 @@ pub struct Level {
 
 impl Level {
     fn runs_user_code(&self) -> bool {
-        self.any_relation(&|relation| relation.user_code.on_read)
+        let own = self.relation.as_ref().is_none_or(|relation| relation.user_code.on_read);
+        own || self.embeds.iter().any(|embed| embed.is_opaque() || embed.level.runs_user_code())
     }
 
-    fn any_relation(&self, uses: &dyn Fn(&Relation) -> bool) -> bool {
-        let own = self.relation.as_ref().is_none_or(|relation| uses(relation));
-        own || self.embeds.iter().any(|embed| {
-            // Of a junction only the name is known here.
-            !matches!(embed.join, Join::Columns(_)) || embed.level.any_relation(uses)
-        })
+    fn looks_at(&self) -> Look {
+        let own = self.relation.as_ref().map_or(Look::Request, |relation| relation.looks.on_read);
+        let embeds = self.embeds.iter();
+        embeds.map(|embed| if embed.is_opaque() { Look::Request } else { embed.level.looks_at() }).fold(own, Look::max)
     }
 
     pub fn is_grouped(&self) -> bool {
@@ -199,6 +198,13 @@ pub struct Embed {
     /// Fields by which the parent is ordered.
     pub order_keys: Vec<PlannedField>,
     pub level: Level,
+}
+
+impl Embed {
+    /// What its join brings along is not known here: of a junction only the name is.
+    fn is_opaque(&self) -> bool {
+        !matches!(self.join, Join::Columns(_))
+    }
 }
 
 /// What is done before rows are shaped.
@@ -242,15 +248,16 @@ impl StatementPlan {
             || matches!(self.format.format, BodyFormat::Aggregate { .. })
     }
 
-    /// Whether anything that runs may look at what the request's settings say of it: claims, headers and the like.
-    pub fn looks_at_request(&self) -> bool {
+    /// What anything that runs may look at of the settings that tell of the request.
+    pub fn looks_at(&self) -> Look {
+        if self.runs_user_code() {
+            return Look::Request;
+        }
         let written = match &self.operation {
-            Operation::Mutate(mutation) => mutation.relation.request_settings.on_write,
-            Operation::Read | Operation::Call(_) => false,
+            Operation::Mutate(mutation) => mutation.relation.looks.on_write,
+            Operation::Read | Operation::Call(_) => Look::Nothing,
         };
-        written
-            || self.runs_user_code()
-            || self.read.as_ref().is_some_and(|read| read.any_relation(&|relation| relation.request_settings.on_read))
+        written.max(self.read.as_ref().map_or(Look::Nothing, Level::looks_at))
     }
 }
 

@@ -10,7 +10,8 @@ use crate::features::rest::{
     plan::{Plan, PlanSettings, plan},
     request::{ApiRequest, HttpRequest, Target},
     schema_cache::{
-        Column, Function, Link, Parameter, Relation, Relationship, Returns, SchemaCache, TypeShape, Uses, Volatility,
+        Column, Function, Link, Looks, Parameter, Relation, Relationship, Returns, SchemaCache, TypeShape, Uses,
+        Volatility,
     },
 };
 
@@ -40,7 +41,7 @@ fn cache() -> SchemaCache {
         updatable: true,
         deletable: true,
         user_code: Uses::default(),
-        request_settings: Uses::default(),
+        looks: Looks::default(),
         comment: None,
     };
     let relationship = Relationship {

@@ -120,7 +120,7 @@ fn relation(row: &RelationRow, keys: &Keys, origins: &ViewColumns) -> Relation {
         updatable: row.writable & CAN_UPDATE != 0,
         deletable: row.writable & CAN_DELETE != 0,
         user_code: row.user_code,
-        request_settings: row.request_settings,
+        looks: row.looks,
         comment: row.comment.clone(),
         columns: row
             .columns

@@ -55,8 +55,8 @@ pub struct Relation {
     pub deletable: bool,
     /// Reading or writing it may run functions of the project.
     pub user_code: Uses,
-    /// Reading or writing it may look at the settings that tell SQL of the request.
-    pub request_settings: Uses,
+    /// What reading or writing it may look at.
+    pub looks: Looks,
     pub comment: Option<String>,
 }
 
@@ -65,6 +65,25 @@ pub struct Relation {
 pub struct Uses {
     pub on_read: bool,
     pub on_write: bool,
+}
+
+/// What policies, defaults and checks may look at of the settings that tell SQL of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Look {
+    #[default]
+    Nothing,
+    /// Who calls: nothing but functions of the platform is used, and those read claims.
+    Caller,
+    /// Anything: method, path, headers, cookies.
+    Request,
+}
+
+/// When a relation's policies, defaults and checks look at what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct Looks {
+    pub on_read: Look,
+    pub on_write: Look,
 }
 
 impl Relation {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{TypeShape, Uses};
+use super::{Looks, TypeShape, Uses};
 use crate::engines::postgres::{Pipeline, PipelineError};
 
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ pub struct RelationRow {
     /// Bits as `pg_relation_is_updatable` gives them, INSTEAD OF triggers included.
     pub writable: i32,
     pub user_code: Uses,
-    pub request_settings: Uses,
+    pub looks: Looks,
     pub comment: Option<String>,
     pub columns: Vec<ColumnRow>,
 }
@@ -154,16 +154,34 @@ with recursive base_types as (
 ), calls as (
   -- Whatever calls a function that is not Postgres' own. Its own are not recorded; their names show in the text.
   select classid, objid from pg_depend where refclassid = 'pg_proc'::regclass
+), beyond_caller as (
+  -- Policies that use anything but their own table, what Postgres has and what the platform made to tell who calls.
+  select o.oid as policy from pg_policy o
+    where concat(pg_get_expr(o.polqual, o.polrelid), pg_get_expr(o.polwithcheck, o.polrelid)) ~* 'setting|set_config'
+  union select d.objid from pg_depend d join pg_policy o on o.oid = d.objid
+    left join pg_proc p on d.refclassid = 'pg_proc'::regclass and p.oid = d.refobjid
+      and p.pronamespace in (select oid from pg_namespace where nspname in ('auth', 'run402', 'extensions'))
+    left join pg_operator r on d.refclassid = 'pg_operator'::regclass and r.oid = d.refobjid
+      and r.oprnamespace in (select oid from pg_namespace where nspname = 'extensions')
+    where d.classid = 'pg_policy'::regclass and p.oid is null and r.oid is null
+      and not (d.refclassid = 'pg_class'::regclass and d.refobjid = o.polrelid)
 ), asking as (
-  select o.polrelid as relation, true as on_read, true as on_write from pg_policy o
+  -- 1: who calls; 2: anything of the request
+  select o.polrelid as relation, case when o.oid in (select policy from beyond_caller) then 2 else 1 end as on_read,
+         case when o.oid in (select policy from beyond_caller) then 2 else 1 end as on_write
+    from pg_policy o
     where coalesce(pg_get_expr(o.polqual, o.polrelid), 'true') <> 'true'
        or coalesce(pg_get_expr(o.polwithcheck, o.polrelid), 'true') <> 'true'
-  union all select o.adrelid, false, true from pg_attrdef o
+  union all select o.adrelid, 0, 2 from pg_attrdef o
     where pg_get_expr(o.adbin, o.adrelid) ~* 'setting|set_config'
        or exists (select from calls d where d.classid = 'pg_attrdef'::regclass and d.objid = o.oid)
-  union all select o.conrelid, false, true from pg_constraint o
+  union all select o.conrelid, 0, 2 from pg_constraint o
     where o.contype = 'c' and (pg_get_constraintdef(o.oid) ~* 'setting|set_config'
        or exists (select from calls d where d.classid = 'pg_constraint'::regclass and d.objid = o.oid))
+), looks as (
+  select relation, (array['nothing', 'caller', 'request'])[max(on_read) + 1] as on_read,
+         (array['nothing', 'caller', 'request'])[max(on_write) + 1] as on_write
+  from asking group by relation
 ), coded as (
   select o.polrelid as relation, true as on_read, true as on_write from pg_policy o
     join foreign_functions f on f.classid = 'pg_policy'::regclass and f.objid = o.oid
@@ -200,12 +218,11 @@ select json_build_object(
         'on_read', c.relkind <> 'r' or c.relhassubclass or exists (select from coded u where u.relation = c.oid and u.on_read),
         'on_write', c.relkind <> 'r' or c.relhassubclass or c.relhasrules
                     or exists (select from coded u where u.relation = c.oid and u.on_write)),
-      'request_settings', json_build_object(
-        'on_read', exists (select from asking u where u.relation = c.oid and u.on_read),
-        'on_write', exists (select from asking u where u.relation = c.oid and u.on_write)),
+      'looks', json_build_object(
+        'on_read', coalesce(looks.on_read, 'nothing'), 'on_write', coalesce(looks.on_write, 'nothing')),
       'comment', obj_description(c.oid, 'pg_class'),
       'columns', coalesce(columns.list, '[]')))
-    from pg_class c left join columns on columns.attrelid = c.oid
+    from pg_class c left join columns on columns.attrelid = c.oid left join looks on looks.relation = c.oid
     where c.relnamespace = 'public'::regnamespace and c.relkind in ('r','v','m','f','p')), '[]'),
   'constraints', coalesce((
     select json_agg(json_build_object(
@@ -258,11 +275,15 @@ select json_build_object(
 /// # Errors
 /// When the database does not answer, or answers something else than this query asks for.
 pub async fn read_catalog(pipeline: &mut Pipeline) -> Result<Catalog, LoadError> {
+    // Whoever used the session before may have left it in another role.
+    pipeline.set_stance(None);
+    pipeline.add("reset role", std::iter::empty());
     pipeline.add(SEARCH_NOTHING, std::iter::empty());
     pipeline.add(CATALOG, std::iter::empty());
     pipeline.sync();
     pipeline.send().await?;
     let rows = async {
+        pipeline.rows().await?;
         pipeline.rows().await?;
         pipeline.rows().await
     }

@@ -4,6 +4,7 @@ mod calls;
 mod embeds;
 mod reads;
 mod responses;
+mod sessions;
 mod writes;
 
 use std::{sync::Arc, time::Duration};
@@ -141,6 +142,17 @@ impl Fixture {
     }
 
     async fn exchange(&self, call: Call<'_>) -> Result<Response, RestError> {
+        let cache = self.cache().await;
+        let mut connection = self.connection().await;
+        self.exchange_on(&mut connection, &cache, call).await
+    }
+
+    async fn exchange_on(
+        &self,
+        connection: &mut Pipeline,
+        cache: &SchemaCache,
+        call: Call<'_>,
+    ) -> Result<Response, RestError> {
         let (method, uri) = call.line.split_once(' ').unwrap();
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
         let method: Method = method.parse().unwrap();
@@ -177,15 +189,13 @@ impl Fixture {
                 ..self.settings
             },
         };
-        let cache = self.cache().await;
-        let mut connection = self.connection().await;
-        match exchange.plan(&cache)? {
+        match exchange.plan(cache)? {
             Plan::Describe(methods) => Ok(response::allow(&methods)),
             Plan::Root(format) => {
                 let location = Location { host: "api.test".into(), base_path: "/rest/v1/", is_https: true };
-                exchange.root_document(&mut connection, &cache, &location, &format.content_type).await
+                exchange.root_document(connection, cache, &location, &format.content_type).await
             }
-            Plan::Statement(plan) => exchange.execute(&mut connection, &plan).await,
+            Plan::Statement(plan) => exchange.execute(connection, &plan).await,
         }
     }
 
