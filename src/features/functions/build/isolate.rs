@@ -25,8 +25,9 @@ const ARGUMENT: &str = "build-function";
 const CPU_SECONDS: u64 = 5;
 /// Bytes of stack: some hundred thousand calls of the parser.
 const STACK: usize = 256 << 20;
-/// Bytes of data, the stack among it: a tree takes some fifteen times its source.
-const DATA: u64 = 1 << 30;
+/// Bytes of data: the stack, a little of the program's own, and the one GiB that the allocator maps as it starts and
+/// that a build may fill. A tree takes some fifteen times its source.
+const DATA: u64 = 1536 << 20;
 /// Bytes of an answer: the code, escaped, and its maps.
 const LARGEST_ANSWER: u64 = LARGEST * 4;
 /// Builds at a time.
