@@ -22,6 +22,6 @@ pub use ids::{DeploymentId, OperationId, OrganisationId, PlanId, PrincipalId, Pr
 pub use json::ApiJson;
 pub use money::UsdMicros;
 pub use net::Network;
-pub use page::{Page, PageQuery};
+pub use page::{Page, PageQuery, exact_limit};
 pub use time::{Clock, Timestamp};
 pub use to_the_end::to_the_end;

@@ -1,5 +1,7 @@
 //! Keyset pagination (contract 01 §1.8).
 
+use std::{fmt::Display, str::FromStr};
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -23,9 +25,8 @@ impl PageQuery {
     /// 400 `INVALID_LIMIT` when it is not a positive integer.
     pub fn limit(&self) -> Result<i64, ApiError> {
         let Some(text) = &self.limit else { return Ok(Self::DEFAULT_LIMIT) };
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         match text.parse::<i64>().unwrap_or(i64::MAX) {
-            limit if digits && limit > 0 => Ok(limit.min(Self::MAX_LIMIT)),
+            limit if is_digits(text) && limit > 0 => Ok(limit.min(Self::MAX_LIMIT)),
             _ => Err(ApiError::bad_request("INVALID_LIMIT", "limit must be a positive whole number.")
                 .detail("limit", text.as_str())),
         }
@@ -41,6 +42,27 @@ impl PageQuery {
             || ApiError::bad_request("INVALID_CURSOR", "The cursor is not one this list gave out. Start without it."),
         )
     }
+}
+
+/// A number of rows, for lists that refuse what is out of bounds rather than clamp it.
+///
+/// # Errors
+/// 400 `INVALID_LIMIT` when it is not a whole number from 1 to `most`.
+pub fn exact_limit<T>(field: &str, text: Option<&str>, default: T, most: T) -> Result<T, ApiError>
+where
+    T: FromStr + PartialOrd + From<u8> + Display,
+{
+    let Some(text) = text else { return Ok(default) };
+    match text.parse::<T>() {
+        Ok(limit) if is_digits(text) && limit >= T::from(1) && limit <= most => Ok(limit),
+        _ => Err(ApiError::bad_request("INVALID_LIMIT", format!("{field} must be a whole number from 1 to {most}."))
+            .detail("field", field)),
+    }
+}
+
+/// No sign and no blanks, which the standard parsers take.
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// One page of rows and the cursor of the next.
@@ -87,6 +109,17 @@ mod tests {
         }
         for text in ["0", "-1", "NaN", "", "1.5", "+5"] {
             assert_eq!(query(Some(text), None).limit().unwrap_err().code(), "INVALID_LIMIT", "{text}");
+        }
+    }
+
+    #[test]
+    fn exact_limits_are_not_clamped() {
+        for (text, expected) in [(None, Some(5)), (Some("1"), Some(1)), (Some("25"), Some(25))] {
+            assert_eq!(exact_limit("limit", text, 5_usize, 25).ok(), expected);
+        }
+        for text in ["0", "26", "-1", "", "+5", "1.5", " 1", "99999999999999999999"] {
+            let error = exact_limit("limit", Some(text), 5_i64, 25).unwrap_err();
+            assert_eq!(error.code(), "INVALID_LIMIT", "{text}");
         }
     }
 

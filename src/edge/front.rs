@@ -20,8 +20,8 @@ use axum::{
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
         header::{
-            ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY,
-            X_CONTENT_TYPE_OPTIONS,
+            ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+            CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS,
         },
     },
     response::{IntoResponse, Response},
@@ -31,7 +31,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use tower::ServiceExt as _;
 
 use super::{
-    Metrics, errors, host,
+    Metrics, errors, greeting, host,
     middleware::{self, Around},
 };
 use crate::{
@@ -51,8 +51,6 @@ const AUTH: &str = "/auth/v1";
 /// The data API among the routes of the metrics.
 const DATA_ROUTE: Cow<'static, str> = Cow::Borrowed("/rest/v1/{*path}");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
-/// Nothing may run in the page of an error.
-const ERROR_PAGE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
 /// Everything behind the listener.
 pub struct Front {
@@ -243,7 +241,7 @@ impl Asked {
         if let Some(page) = page {
             headers.insert(CONTENT_TYPE, HTML);
             headers.insert(CONTENT_LENGTH, HeaderValue::from(page.len()));
-            headers.insert(axum::http::header::CONTENT_SECURITY_POLICY, ERROR_PAGE_POLICY);
+            headers.insert(CONTENT_SECURITY_POLICY, greeting::policy(&page));
             *response.body_mut() = Body::from(page);
         }
         if self.method == Method::HEAD {

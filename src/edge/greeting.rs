@@ -73,8 +73,8 @@ impl Greeting {
     }
 }
 
-/// Nothing but the page's own style, by its digest.
-fn policy(page: &str) -> HeaderValue {
+/// The policy of a page of ours: nothing but its own style, by its digest.
+pub(super) fn policy(page: &str) -> HeaderValue {
     let style =
         page.split_once("<style>").and_then(|(_, rest)| rest.split_once("</style>")).map_or("", |(style, _)| style);
     let digest = BASE64_STANDARD.encode(Sha256::digest(style.as_bytes()));

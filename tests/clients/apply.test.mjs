@@ -178,8 +178,10 @@ test("a spec too large for one request travels as content", async () => {
   for (let index = 0; index < 20_000; index += 1) {
     replace[`${"long-directory-name/".repeat(6)}file-${String(index).padStart(5, "0")}.txt`] = "the same bytes in every file";
   }
+  const { apply } = await r.project(project_id);
+  assert.equal((await failure(apply.plan({ site: { replace } }, { dryRun: true }))).code, "DRY_RUN_REQUIRES_INLINE_SPEC");
   wire.clear();
-  const large = await (await r.project(project_id)).apply({ site: { replace } });
+  const large = await apply({ site: { replace } });
   assert.match(large.release_id, /^rel_/);
   const plans = wire.exchanges.filter(({ path }) => path === "/content/v1/plans");
   assert.equal(plans.length, 2, "the spec and the one file");

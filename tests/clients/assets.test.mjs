@@ -78,6 +78,9 @@ test("put answers URLs that work, and tags that browsers may use", async () => {
   assert.equal(served.headers["access-control-allow-origin"], "*");
   assert.match(served.headers["cache-control"], /immutable/);
   assert.equal(served.headers["x-run402-blob-cache-kind"], "immutable");
+  const other = await r.projects.provision({ name: "other" });
+  const elsewhere = await r.assets.put(other.project_id, "other.js", "other");
+  assert.equal((await visit(new URL(new URL(asset.cdnUrl).pathname, elsewhere.cdnUrl))).status, 404, "another project");
   const fresh = await r.assets.waitFresh(id, { url: asset.cdnMutableUrl, sha256: digest, timeoutMs: 5000 });
   assert.deepEqual([fresh.fresh, fresh.attempts], [true, 1]);
 });
@@ -127,11 +130,47 @@ test("an image has its variants when put returns", async () => {
   assert.deepEqual(Object.keys(variants).sort(), ["large", "medium", "thumb"]);
   const thumb = await visit(variants.thumb.cdn_url ?? variants.thumb.cdnUrl);
   assert.deepEqual([thumb.status, thumb.headers["content-type"]], [200, "image/webp"]);
+  // A function's put of the same bytes makes the same variants (both write paths are one).
+  const response = await fetch(`${API}/apply/v1/service-asset-put`, {
+    method: "POST",
+    headers: {
+      authorization: `Bearer ${project.service_key}`,
+      "content-type": "image/png",
+      "x-run402-asset-key": "p.png",
+    },
+    body: bytes,
+  });
+  const put = await response.json();
+  const digests = (found) => Object.entries(found).map(([kind, { sha256 }]) => [kind, sha256]).sort();
+  assert.deepEqual(digests(put.variants), digests(variants));
+  assert.equal(put.blurhash, asset.blurhash);
+  await r.assets.rm(id, "p.png");
   const images = await r.assets.ls(id, { filter: { is_image: true } });
   assert.deepEqual(images.blobs.map(({ key, image_format }) => [key, image_format]), [["img/p.png", "png"]]);
   const error = await failure(r.assets.put(id, "img/bad.png", "no image"));
   assert.match(JSON.stringify([error.code, error.body, error.message]), /IMAGE_DECODE_FAILED/);
   assert.equal((await failure(r.assets.get(id, "img/bad.png"))).status, 404);
+});
+
+test("a prune in an apply is refused until what it deletes was confirmed", async () => {
+  const { apply } = await r.project(id);
+  await r.assets.putMany(["a", "b"].map((name) => ({ key: `sync/${name}.txt`, source: name })), { project: id });
+  const spec = (confirm) => ({
+    assets: { put: [{ key: "sync/a.txt", source: "a" }], sync: { prefix: "sync/", prune: true, ...(confirm && { confirm }) } },
+  });
+  const names = async () => (await r.assets.ls(id, { prefix: "sync/" })).blobs.map(({ key }) => key);
+  const refused = await failure(apply(spec()));
+  assert.equal(refused.code, "PRUNE_CONFIRMATION_REQUIRED");
+  const { base_revision, delete_set_digest, expected_delete_count, sample_keys } = refused.body.details;
+  assert.deepEqual([expected_delete_count, sample_keys], [1, ["sync/b.txt"]]);
+  const confirm = { base_revision, delete_set_digest, expected_delete_count };
+  await r.assets.put(id, "sync/c.txt", "c");
+  assert.equal((await failure(apply(spec(confirm)))).code, "ASSET_SYNC_DRIFT");
+  assert.deepEqual(await names(), ["sync/a.txt", "sync/b.txt", "sync/c.txt"], "nothing was deleted");
+  const { plan } = await apply.plan(spec(), { dryRun: true });
+  const { prefix, prune, sample_keys: sample, over_inline_threshold, ...now } = plan.asset_sync;
+  await apply(spec(now));
+  assert.deepEqual(await names(), ["sync/a.txt"]);
 });
 
 test("directories are uploaded, and pruned only when that was confirmed", async () => {

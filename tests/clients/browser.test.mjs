@@ -118,11 +118,31 @@ test("one changed byte of a script with a digest is refused", async () => {
   assert.ok(complaints.some((text) => text.includes("integrity")), complaints.join("\n"));
 });
 
-test("a page that is not there is a page the browser shows", async () => {
-  const { page, response } = await visit(new URL("/missing.html", url).href);
-  assert.equal(response.status(), 404);
-  assert.match(await page.locator("body").innerText(), /STATIC_NOT_FOUND/);
-});
+for (const colorScheme of ["light", "dark"]) {
+  test(`errors are pages a person can read in ${colorScheme}`, async () => {
+    const { hostname, port } = new URL(url);
+    const empty = await r.projects.provision({ name: `empty-${colorScheme}` });
+    const { public_id } = await r.projects.get(empty.project_id);
+    const on = (host) => `http://${host}:${port}`;
+    const parent = hostname.split(".").slice(1).join(".");
+    for (const [name, address, status, code] of [
+      ["missing", `${url}/missing.html`, 404, "STATIC_NOT_FOUND"],
+      ["path", `${url}/a%2fb`, 400, "PATH_ENCODED_SEPARATOR"],
+      ["undeployed", on(`pr-${public_id}.${parent}`), 404, "NO_SITE_DEPLOYED"],
+      ["unknown", on(`nobody.${parent}`), 404, "SUBDOMAIN_NOT_CONFIGURED"],
+    ]) {
+      const { page, response, complaints } = await visit(address, { colorScheme });
+      assert.equal(response.status(), status, name);
+      assert.match(await page.locator("main").innerText(), new RegExp(`${status} [\\s\\S]*${code}`));
+      assert.notEqual(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgba(0, 0, 0, 0)");
+      // The browser itself reports the failed navigation; the page's policy must not refuse the page's own style.
+      assert.ok(!complaints.some((text) => /Content Security|style/i.test(text)), complaints.join("\n"));
+      await shoot(page, `error-${name}-${colorScheme}`);
+      await page.setViewportSize({ width: 360, height: 740 });
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
+    }
+  });
+}
 
 test("tags made of asset references load, and one changed byte is refused", async () => {
   const { assets } = await r.project(project.project_id);

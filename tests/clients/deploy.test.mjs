@@ -128,19 +128,42 @@ test("a patch carries everything else forward, and the diff says what changed", 
   assert.deepEqual([resolved.authorized, resolved.result], [true, 200]);
 });
 
+/** Holds commits of plans back until this many wait, so that their plans have the same base. */
+function commitTogether(count) {
+  const reached = globalThis.fetch;
+  let waiting = [];
+  globalThis.fetch = async (input, init) => {
+    const asked = new Request(input, init);
+    if (waiting && asked.method === "POST" && /\/apply\/v1\/plans\/[^/]+\/commit/.test(asked.url)) {
+      await new Promise((go) => {
+        waiting.push(go);
+        if (waiting.length < count) return;
+        const all = waiting;
+        waiting = undefined;
+        for (const each of all) each();
+      });
+    }
+    return reached(asked);
+  };
+  return () => (globalThis.fetch = reached);
+}
+
 test("two deploys at once both become live, one after a retry", async () => {
   const events = [];
   const onEvent = (event) => events.push(event);
+  const before = await p.apply.getActiveRelease();
   const put = (name) => p.apply({ site: { patch: { put: { [`${name}.txt`]: name } } } }, { onEvent, allowWarnings: true });
-  const [a, b] = await Promise.all([put("left"), put("right")]);
+  const restore = commitTogether(2);
+  const made = await Promise.all([put("left"), put("right")]).finally(restore);
   const live = await p.apply.getActiveRelease();
   const paths = live.site.paths.map(({ path }) => path);
   assert.ok(paths.includes("left.txt") && paths.includes("right.txt"));
-  assert.ok([a.release_id, b.release_id].includes(live.release_id));
-  for (const retry of events.filter(({ type }) => type === "deploy.retry")) {
-    assert.equal(retry.code, "BASE_RELEASE_CONFLICT");
-    assert.match(retry.operationId, /^op_/);
-  }
+  const retries = events.filter(({ type }) => type === "deploy.retry");
+  assert.deepEqual(retries.map(({ code, attempt }) => [code, attempt]), [["BASE_RELEASE_CONFLICT", 1]]);
+  assert.match(retries[0].operationId, /^op_/);
+  const other = made.find(({ release_id }) => release_id !== live.release_id);
+  assert.equal(live.parent_id, other.release_id, "the chain is linear");
+  assert.equal((await p.apply.getRelease(other.release_id)).parent_id, before.release_id);
 });
 
 test("a base that is not live is not retried", async () => {

@@ -1,11 +1,17 @@
 //! Deploys and kill -9 (contract 03 §8; check 16 of §17): after a restart everything of a release is live, or nothing.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Appliance, Project, control,
+    Api, Appliance, Project,
+    content::sha256,
+    control,
     deploy::{migration, paths, site},
     eventually,
 };
@@ -19,7 +25,7 @@ fn new_spec() -> (Value, Vec<&'static [u8]>) {
     objects.push(source);
     let mut spec = json!({"site": {"replace": replace}});
     spec["functions"] = json!({"replace": {"f": {"runtime": "node22", "source": {
-        "sha256": crate::support::content::sha256(source), "size": source.len()}}}});
+        "sha256": sha256(source), "size": source.len()}}}});
     spec["routes"] = json!({"replace": [{"pattern": "/api/f", "target": {"type": "function", "name": "f"}}]});
     spec["database"] = json!({
         "migrations": [migration("new", "create table fresh(id int); insert into fresh values (1)")],
@@ -156,51 +162,143 @@ async fn an_activation_that_fails_for_a_passing_reason_is_tried_again() {
     }
 }
 
+/// Deploys that run when the process is killed: each has come another way.
+const AT_ONCE: usize = 10;
+
+/// How many deploys are interrupted by a kill. `RUN402_TEST_KILL_POINTS` asks for more.
+fn kill_points() -> usize {
+    std::env::var("RUN402_TEST_KILL_POINTS").ok().and_then(|points| points.parse().ok()).unwrap_or(100)
+}
+
+/// A project whose releases say their number in every part: file, function, route and table.
+struct Numbered {
+    project: Project,
+    host: String,
+}
+
+impl Numbered {
+    fn spec(number: usize) -> (Value, Vec<Vec<u8>>) {
+        let text = number.to_string();
+        let (replace, objects) = site(&[("version.txt", text.as_str())]);
+        let source = format!("export default () => new Response('{number}')").into_bytes();
+        let code = json!({"sha256": sha256(&source), "size": source.len()});
+        let sql = format!("create table if not exists v(n int); delete from v; insert into v values ({number})");
+        let target = json!({"type": "function", "name": format!("f{number}")});
+        let spec = json!({
+            "site": {"replace": replace},
+            "functions": {"replace": {format!("f{number}"): {"runtime": "node22", "source": code}}},
+            "routes": {"replace": [{"pattern": format!("/api/{number}"), "target": target}]},
+            "database": {"migrations": [migration(&text, &sql)]},
+        });
+        let mut objects: Vec<Vec<u8>> = objects.into_iter().map(<[u8]>::to_vec).collect();
+        objects.push(source);
+        (spec, objects)
+    }
+
+    async fn new(api: &Api) -> Self {
+        let project = api.provision().await;
+        let made = Self::deploy_number(&project, 0).await;
+        let url: url::Url = made["urls"]["project"].as_str().expect("a URL").parse().expect("a URL");
+        Self { host: url.host_str().expect("a host").to_owned(), project }
+    }
+
+    async fn deploy_number(project: &Project, number: usize) -> Value {
+        let (spec, objects) = Self::spec(number);
+        let objects: Vec<&[u8]> = objects.iter().map(Vec::as_slice).collect();
+        project.deploy(&spec, &objects).await
+    }
+
+    /// Plans release `number` and uploads what it needs: what is left is the commit.
+    async fn prepare(&self, number: usize) -> Value {
+        let (spec, objects) = Self::spec(number);
+        let objects: Vec<&[u8]> = objects.iter().map(Vec::as_slice).collect();
+        let plan = self.project.plan(&spec).await.is(200);
+        self.project.upload_missing(&plan, &objects).await;
+        plan
+    }
+
+    /// The release that is live. Every part must say so, and the gate be open.
+    async fn live_number(&self) -> usize {
+        let live = self.project.live().await;
+        let call = self.project.api.get("/version.txt").header("host", &self.host).send().await;
+        assert_eq!(call.status, 200, "{call}");
+        let number: usize = call.text().parse().expect("a number");
+        let name = format!("f{number}");
+        assert_eq!(live["functions"][0]["name"], name, "{live}");
+        assert_eq!(live["functions"][0]["code_hash"], sha256(&Self::spec(number).1[1]), "{live}");
+        assert_eq!(live["routes"]["entries"][0]["target"]["name"], name, "{live}");
+        let applied = live["migrations_applied"].as_array().expect("migrations");
+        assert!(applied.iter().any(|row| row["migration_id"] == number.to_string()), "{live}");
+        assert!(!applied.iter().any(|row| row["migration_id"] == (number + 1).to_string()), "{live}");
+        assert_eq!(self.project.value("select max(n) from v").await, number, "the table and the release agree");
+        number
+    }
+
+    /// What became of a commit that the kill met: the operation's state, agreeing with what is live and with what the
+    /// box had answered.
+    async fn outcome(&self, number: usize, plan: &Value, answered: Option<&Value>) -> String {
+        let operation = self.project.operation(plan["operation_id"].as_str().expect("an operation")).await;
+        let status = operation["status"].as_str().expect("a status");
+        assert!(["planning", "uploading", "failed", "ready"].contains(&status), "{operation}");
+        let was_ready = answered.is_some_and(|answer| answer["status"] == "ready");
+        assert!(!was_ready || status == "ready", "an acknowledged deploy is lost: {operation}");
+        let expected = if status == "ready" { number } else { number - 1 };
+        assert_eq!(self.live_number().await, expected, "{operation}");
+        match operation["error"]["mutation_state"].as_str() {
+            Some(state) => format!("{status}, {state}"),
+            None => status.to_owned(),
+        }
+    }
+}
+
+/// A hundred deploys are interrupted, ten by each kill, so that a run takes about as long as a minute and a half. When
+/// each commit begins is random within the time that the same commits take undisturbed, so the kills fall on every
+/// phase.
 #[tokio::test]
 async fn kills_at_random_moments_never_mix_two_releases() {
     let mut appliance = boot();
-    let mut project = appliance.api().provision().await;
-    project.deploy_site(&[("version.txt", "0"), ("same/0.txt", "0")]).await;
-    for round in 1..=5_u32 {
-        let text = round.to_string();
-        let name = format!("same/{round}.txt");
-        let files = [("version.txt", text.as_str()), (name.as_str(), text.as_str())];
-        let (replace, objects) = site(&files);
-        let sql = format!("create table if not exists v(n int); delete from v; insert into v values ({round})");
-        let spec = json!({"site": {"replace": replace}, "database": {"migrations": [migration(&text, &sql)]}});
-        let plan = project.plan(&spec).await.is(200);
-        project.upload_missing(&plan, &objects).await;
-        let committing = tokio::spawn({
-            let project = project.clone();
-            let path = format!("/apply/v1/plans/{}/commit", plan["plan_id"].as_str().expect("a plan"));
-            let api = appliance.api();
-            async move { api.post(&path).wallet(&project.owner).json(&json!({})).try_send().await.is_ok() }
-        });
-        tokio::time::sleep(Duration::from_millis(rand::random::<u64>() % 80)).await;
+    let api = appliance.api();
+    let mut deployers = join_all((0..AT_ONCE).map(|_| Numbered::new(&api))).await;
+    let plans = join_all(deployers.iter().map(|deployer| deployer.prepare(1))).await;
+    let started = Instant::now();
+    join_all(deployers.iter().zip(&plans).map(|(deployer, plan)| deployer.project.commit_plan(plan))).await;
+    let window = started.elapsed();
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    for round in 0..kill_points().div_ceil(AT_ONCE) {
+        let number = round + 2;
+        let plans = join_all(deployers.iter().map(|deployer| deployer.prepare(number))).await;
+        let commits: Vec<_> = deployers
+            .iter()
+            .zip(&plans)
+            .map(|(deployer, plan)| {
+                let path = format!("/apply/v1/plans/{}/commit", plan["plan_id"].as_str().expect("a plan"));
+                let call = deployer.project.api.post(&path).wallet(&deployer.project.owner).json(&json!({}));
+                let begin = window.mul_f64(rand::random::<f64>());
+                tokio::spawn(async move {
+                    tokio::time::sleep(begin).await;
+                    call.try_send().await.ok().map(|answer| answer.json())
+                })
+            })
+            .collect();
+        tokio::time::sleep(window).await;
         appliance.kill();
-        let answered = committing.await.expect("the request ends");
+        let answers = join_all(commits).await;
         appliance.start_again();
-        project = project.through(&appliance.api());
-        let operation = project.operation(plan["operation_id"].as_str().expect("an operation")).await;
-        let status = operation["status"].as_str().expect("a status");
-        assert!(["planning", "uploading", "failed", "ready"].contains(&status), "{operation}");
-        assert!(!answered || status == "ready", "an acknowledged deploy is lost: {operation}");
-        let live = project.live().await;
-        let is_new = paths(&live).contains(&name.as_str());
-        assert_eq!(is_new, status == "ready", "{live}");
-        let applied = live["migrations_applied"].as_array().expect("migrations");
-        assert_eq!(applied.iter().any(|row| row["migration_id"] == text.as_str()), is_new, "{live}");
-        let recorded =
-            "select exists(select from pg_class where relname = 'v' and relnamespace = 'public'::regnamespace)";
-        let rows = if project.value(recorded).await == true {
-            project.value("select max(n) from v").await
-        } else {
-            Value::Null
-        };
-        assert_eq!(rows == json!(round), is_new, "the table and the release agree");
-        project.deploy(&spec, &objects).await;
-        assert_eq!(project.value("select max(n) from v").await, round);
+        for deployer in &mut deployers {
+            deployer.project = deployer.project.through(&appliance.api());
+        }
+        let found = deployers.iter().zip(&plans).zip(&answers).map(|((deployer, plan), answer)| {
+            deployer.outcome(number, plan, answer.as_ref().expect("the request ends").as_ref())
+        });
+        for outcome in join_all(found).await {
+            *outcomes.entry(outcome).or_default() += 1;
+        }
+        // Whatever happened, trying again succeeds.
+        join_all(deployers.iter().map(|deployer| Numbered::deploy_number(&deployer.project, number))).await;
+        assert_eq!(join_all(deployers.iter().map(Numbered::live_number)).await, [number; AT_ONCE]);
     }
+    println!("killed within {window:?} of the first commit: {outcomes:?}");
+    assert!(outcomes.len() >= 2 && outcomes.contains_key("ready"), "the kills met one phase only: {outcomes:?}");
 }
 
 #[tokio::test]

@@ -142,6 +142,14 @@ async fn bodies_that_are_no_spec_are_refused_quickly() {
         let answer = raw(&project, body).await;
         assert!(answer.status.is_client_error(), "{body:?}: {answer}");
     }
+    let twice = format!(
+        "{{\"spec\":{{\"project_id\":\"{}\",\"site\":{{\"replace\":{{\"a\":{},\"\\u0061\":{}}}}}}}}}",
+        project.id,
+        file(b"one", "text/plain"),
+        file(b"two", "text/plain")
+    );
+    let refusal = raw(&project, &twice).await.refused(400, "INVALID_JSON");
+    assert!(refusal["message"].as_str().is_some_and(|message| message.contains("named twice")), "{refusal}");
     let deep = format!(
         "{{\"spec\":{{\"project_id\":\"{}\",\"i18n\":{}{}}}}}",
         project.id,

@@ -66,7 +66,11 @@ fn run(suite: &str) {
 
 /// As [`run`], with further environment variables.
 pub fn run_with(suite: &str, environment: &[(&str, &Path)]) {
-    let appliance = Appliance::shared();
+    run_on(Appliance::shared(), suite, environment);
+}
+
+/// As [`run_with`], against a box of the suite's own.
+fn run_on(appliance: &Appliance, suite: &str, environment: &[(&str, &Path)]) {
     let installation = installation();
     // Imports resolve from where a file lies, so the suites move in with their packages.
     let room = tempfile::Builder::new().prefix("run-").tempdir_in(installation).expect("target/tmp is writable");
@@ -168,6 +172,13 @@ fn the_sdk_deploys_sites_and_whole_releases() {
 #[test]
 fn every_part_and_read_of_an_apply_answers_the_sdk() {
     run("apply.test.mjs");
+}
+
+#[test]
+fn the_sdk_sends_a_large_file_in_parts_and_again_after_an_interruption() {
+    let part = (16 * 1024 * 1024).to_string();
+    let appliance = Appliance::plan().set("content.single_max_bytes", &part).set("content.part_bytes", &part).boot();
+    run_on(&appliance, "uploads.test.mjs", &[]);
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod support;
 
 mod apply;
 mod apply_crash;
+mod apply_flips;
+mod apply_migrations;
 mod apply_spec;
 mod assets;
 mod auth;

@@ -1,8 +1,10 @@
 //! What a browser sees on tenant hosts (contract 04).
 
+mod blobs;
 mod files;
 mod hosts;
 mod resolve;
+mod routes;
 
 use std::{
     io::{Read, Write},

@@ -67,6 +67,11 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// A row that breaks a rule its table enforces: only a damaged database has one.
+    pub fn damaged(what: &str) -> Self {
+        Self::Unavailable(format!("the control database holds a bad {what}"))
+    }
+
     /// The five-character code of the server's answer, if it was one.
     pub fn sqlstate(&self) -> Option<&SqlState> {
         match self {

@@ -5,7 +5,7 @@
 //! commit and leaves the plan as it was; only when the caller was told `running` meanwhile is it kept in the operation.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::timeout};
 use super::{
     error,
     execute::{Execution, Pending, migrations::Loaded, needed},
-    plan::{Ground, check_sizes, materialise, sql_digest},
+    plan::{Ground, check_sizes, materialise, parse, sql_digest},
     service::Apply,
     store::{operations, plans},
     types::{Committed, Operation, Plan, Status},
@@ -26,8 +26,9 @@ use crate::{
     common::{ApiError, ApiResult, DeploymentId, OperationId, PlanId, ReleaseId},
     engines::blobs::Sha256Digest,
     features::{
+        content::Reference,
         projects::Project,
-        releases::{Migration, MigrationPlan, MigrationSql, ReleaseSource, Spec},
+        releases::{Migration, MigrationPlan, MigrationSql, ReleaseSource, ReleaseState, Spec},
     },
 };
 
@@ -183,35 +184,17 @@ impl Apply {
         }
 
         let limits = self.box_limits();
-        let (document, parsing) = (Arc::clone(&plan.spec), limits.clone());
-        let spec = tokio::task::spawn_blocking(move || {
-            let spec = Spec::parse((*document).clone(), &parsing)?;
-            let references = spec.references();
-            Ok::<_, ApiError>((Arc::new(spec), references))
-        });
-        let (spec, references) = spec.await.map_err(ApiError::internal)??;
-
+        let (spec, _, references) = parse(Arc::clone(&plan.spec), limits.clone()).await?;
         let registry =
             if spec.database.migrations.is_empty() { BTreeMap::new() } else { self.registry(project).await? };
-        let known = |migration: &&Migration| registry.get(&migration.id) == Some(&migration.checksum);
-        let settled: HashSet<Sha256Digest> =
-            spec.database.migrations.iter().filter(known).filter_map(sql_digest).collect();
-        let digests: Vec<Sha256Digest> = references.iter().map(|reference| reference.sha256).collect();
-        let present = self.content.present(&project.id, &digests).await?;
-        let missing: Vec<Sha256Digest> =
-            digests.into_iter().filter(|digest| !present.contains_key(digest) && !settled.contains(digest)).collect();
-        if !missing.is_empty() {
-            return Err(error::content_missing(&missing));
-        }
-        check_sizes(&references, &present)?;
-        let fresh: Vec<&Migration> = spec.database.migrations.iter().filter(|migration| !known(migration)).collect();
+        self.check_content(project, &spec, &references, &registry).await?;
+        let is_new = |migration: &&Migration| registry.get(&migration.id) != Some(&migration.checksum);
+        let fresh: Vec<&Migration> = spec.database.migrations.iter().filter(is_new).collect();
         let loaded = self.load_migrations(project, &fresh, limits.max_migration_bytes).await?;
         if is_stale {
             let current = pointer.map(|pointer| pointer.release);
             return Err(error::base_conflict(plan.base_kind, plan.base.as_ref(), current.as_ref()));
         }
-        MigrationPlan::against(&registry, &spec.database.migrations)
-            .map_err(|mismatch| error::checksum_mismatch(mismatch, "validate"))?;
 
         let ground = Ground {
             live: self.live.live(&project.id).await?,
@@ -227,15 +210,7 @@ impl Apply {
         })
         .await
         .map_err(ApiError::internal)??;
-        let unset: Vec<String> = state.required_secrets.difference(&ground.stored_secrets).cloned().collect();
-        if !unset.is_empty() {
-            return Err(error::missing_secrets(&unset));
-        }
-        let unknown = spec.secrets.delete.iter().filter(|key| !ground.stored_secrets.contains(*key));
-        let unknown: Vec<String> = unknown.cloned().collect();
-        if !unknown.is_empty() {
-            return Err(error::secret_not_found(&unknown));
-        }
+        check_secrets(&spec, &state, &ground.stored_secrets)?;
         self.hosts.check(&project.id, &state.subdomains).await?;
         let live = ground.live.as_ref().map(|live| &*live.state);
         self.build_functions(project, &state, live).await?;
@@ -244,8 +219,6 @@ impl Apply {
             let staged = timeout(patience, self.assets.stage(project, slice)).await;
             staged.map_err(|_| ApiError::unavailable("Staging the assets took too long. Try again."))??;
         }
-
-        let now = self.clock.now();
         let pending = Pending {
             expose: spec.database.expose.clone(),
             zero_downtime: spec.database.zero_downtime,
@@ -253,7 +226,41 @@ impl Apply {
             delete_secrets: spec.secrets.delete.clone(),
             migrations: loaded,
         };
-        Ok(Prepared::Execution(Box::new(Execution {
+        Ok(Prepared::Execution(Box::new(self.execution(project, plan, state, pending, trace))))
+    }
+
+    /// All contents of a spec are there, with the sizes it says. Migrations that ran before need none.
+    async fn check_content(
+        &self,
+        project: &Project,
+        spec: &Spec,
+        references: &[Reference],
+        registry: &BTreeMap<String, Sha256Digest>,
+    ) -> ApiResult<()> {
+        let known = |migration: &&Migration| registry.get(&migration.id) == Some(&migration.checksum);
+        let settled: HashSet<Sha256Digest> =
+            spec.database.migrations.iter().filter(known).filter_map(sql_digest).collect();
+        let digests: Vec<Sha256Digest> = references.iter().map(|reference| reference.sha256).collect();
+        let present = self.content.present(&project.id, &digests).await?;
+        let missing: Vec<Sha256Digest> =
+            digests.into_iter().filter(|digest| !present.contains_key(digest) && !settled.contains(digest)).collect();
+        if !missing.is_empty() {
+            return Err(error::content_missing(&missing));
+        }
+        check_sizes(references, &present)
+    }
+
+    /// The work that makes the state of a plan live.
+    fn execution(
+        &self,
+        project: &Arc<Project>,
+        plan: &Plan,
+        state: ReleaseState,
+        pending: Pending,
+        trace: &str,
+    ) -> Execution {
+        let now = self.clock.now();
+        Execution {
             project: Arc::clone(project),
             operation: plan.operation.clone(),
             plan: Some(plan.id.clone()),
@@ -269,7 +276,7 @@ impl Apply {
             touches_database: pending.touches_database(),
             pending,
             is_promote: false,
-        })))
+        }
     }
 
     /// Reads and checks the SQL of new migrations.
@@ -331,6 +338,16 @@ impl Apply {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Required secrets have values, and those to be deleted exist.
+fn check_secrets(spec: &Spec, state: &ReleaseState, stored: &BTreeSet<String>) -> ApiResult<()> {
+    let unset: Vec<String> = state.required_secrets.difference(stored).cloned().collect();
+    if !unset.is_empty() {
+        return Err(error::missing_secrets(&unset));
+    }
+    let unknown: Vec<String> = spec.secrets.delete.iter().filter(|key| !stored.contains(*key)).cloned().collect();
+    if unknown.is_empty() { Ok(()) } else { Err(error::secret_not_found(&unknown)) }
 }
 
 /// What the checks give.

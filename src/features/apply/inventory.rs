@@ -14,7 +14,7 @@ use super::{
     store::{project as project_store, releases as release_store},
 };
 use crate::{
-    common::{ApiError, ApiResult, ReleaseId, Timestamp},
+    common::{ApiError, ApiResult, ReleaseId, Timestamp, exact_limit},
     features::{
         projects::Project,
         releases::{
@@ -113,7 +113,7 @@ impl Apply {
         to: Option<&str>,
         limit: Option<&str>,
     ) -> ApiResult<Value> {
-        let limit = limit_of("limit", limit, SITE_ROWS)?;
+        let limit = exact_limit("limit", limit, SITE_ROWS, MAX_SITE_LIMIT)?;
         let (from, to) = (side("from", from)?, side("to", to)?);
         if matches!(to, Side::Empty) {
             return Err(invalid_target("to"));
@@ -197,35 +197,12 @@ fn invalid_target(name: &str) -> ApiError {
 }
 
 fn site_limit_of(text: Option<&str>) -> ApiResult<usize> {
-    limit_of("site_limit", text, SITE_LIMIT)
-}
-
-fn limit_of(name: &str, text: Option<&str>, default: usize) -> ApiResult<usize> {
-    let Some(text) = text else { return Ok(default) };
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match text.parse::<usize>() {
-        Ok(limit) if digits && (1..=MAX_SITE_LIMIT).contains(&limit) => Ok(limit),
-        _ => Err(ApiError::bad_request(
-            "INVALID_LIMIT",
-            format!("{name} must be a whole number from 1 to {MAX_SITE_LIMIT}."),
-        )
-        .detail("field", name)),
-    }
+    exact_limit("site_limit", text, SITE_LIMIT, MAX_SITE_LIMIT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn limits_are_whole_numbers_within_bounds() {
-        for (text, expected) in [(None, Some(5_000)), (Some("1"), Some(1)), (Some("25000"), Some(25_000))] {
-            assert_eq!(site_limit_of(text).ok(), expected);
-        }
-        for text in ["0", "25001", "-1", "", "+5", "1.5", "99999999999999999999"] {
-            assert_eq!(site_limit_of(Some(text)).unwrap_err().code(), "INVALID_LIMIT", "{text}");
-        }
-    }
 
     #[test]
     fn sides_of_a_diff_are_words_or_releases() {

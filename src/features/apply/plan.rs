@@ -19,6 +19,7 @@ use crate::{
     common::{ApiError, ApiResult, OperationId, PlanId, ProjectId, ReleaseId},
     engines::blobs::Sha256Digest,
     features::{
+        assets::AssetPlan,
         content::Reference,
         projects::Project,
         releases::{
@@ -68,6 +69,17 @@ pub(super) struct Draft {
     pub same_state: bool,
 }
 
+/// A spec held against the project.
+struct Judged {
+    ground: Ground,
+    draft: Draft,
+    assets: Option<AssetPlan>,
+    /// Contents that must be uploaded before the commit.
+    missing: HashSet<Sha256Digest>,
+    /// Nothing at all would change.
+    is_noop: bool,
+}
+
 impl Apply {
     /// Plans a spec; with `dry_run` nothing is written.
     ///
@@ -79,100 +91,70 @@ impl Apply {
         let (project, caller) = self.content.deployer(headers, &named).await?;
         let limits = self.spec_limits(&project).await?;
         let document = self.document(&project, &request, dry_run).await?;
-        let (spec, digest, references) = parse(document, limits.clone()).await?;
+        let (spec, manifest_digest, references) = parse(Arc::new(document), limits.clone()).await?;
         if spec.project != project.id {
             return Err(error::invalid_spec("project_id", "The uploaded spec names another project than the request."));
         }
+        let judged = self.judge(&project, &spec, &references, limits).await?;
+        let now = self.clock.now();
+        let mut plan = Plan {
+            id: PlanId::generate(now),
+            project: project.id.clone(),
+            operation: OperationId::generate(now),
+            base_kind: judged.ground.base_kind,
+            base: judged.ground.base_id().cloned(),
+            manifest_digest,
+            idempotency_key: request.idempotency_key,
+            principal: principal(&caller),
+            spec: Arc::default(),
+            is_noop: judged.is_noop,
+            created_at: now,
+            expires_at: now.plus(SignedDuration::from_hours(i64::from(self.settings.plan_hours))),
+        };
+        if !dry_run {
+            plan.spec = Arc::new(spec.normalised.clone());
+            let status = if judged.missing.is_empty() { Status::Planning } else { Status::Uploading };
+            self.keep_plan(&mut plan, &references, status).await?;
+        }
+        Ok(answer(&plan, judged, &references, dry_run))
+    }
 
-        let ground = self.ground(&project, &spec).await?;
+    /// What a spec would make of the project, as it is now.
+    async fn judge(
+        &self,
+        project: &Project,
+        spec: &Arc<Spec>,
+        references: &[Reference],
+        limits: SpecLimits,
+    ) -> ApiResult<Judged> {
+        let ground = self.ground(project, spec).await?;
         let migrations = MigrationPlan::against(&ground.registry, &spec.database.migrations)
             .map_err(|mismatch| error::checksum_mismatch(mismatch, "plan"))?;
         let applied: HashSet<Sha256Digest> = migrations.noop.iter().filter_map(|known| sql_digest(known)).collect();
         let digests: Vec<Sha256Digest> = references.iter().map(|reference| reference.sha256).collect();
         let present = self.content.present(&project.id, &digests).await?;
-        check_sizes(&references, &present)?;
-        let sql = self.readable_sql(&project, &migrations, &present, limits.max_migration_bytes).await?;
-        self.check_expose(&project, &spec, &ground, &migrations, &sql).await?;
-        let drifted = self.expose_drifted(&project, &spec, &ground).await?;
+        check_sizes(references, &present)?;
+        let is_missing = |digest: &Sha256Digest| !present.contains_key(digest) && !applied.contains(digest);
+        let missing: HashSet<Sha256Digest> = digests.into_iter().filter(is_missing).collect();
+        let sql = self.readable_sql(project, &migrations, &present, limits.max_migration_bytes).await?;
+        self.check_expose(project, spec, &ground, &migrations, &sql).await?;
+        let drifted = self.expose_drifted(project, spec, &ground).await?;
 
-        let draft = draft(Drafting {
-            spec: Arc::clone(&spec),
-            ground,
-            present: present.clone(),
-            sql,
-            limits,
-            confirm_removals: self.settings.confirm_removals,
-        })
-        .await?;
-        let (draft, ground) = draft;
+        let confirm_removals = self.settings.confirm_removals;
+        let drafting = Drafting { spec: Arc::clone(spec), ground, present, sql, limits, confirm_removals };
+        let (draft, ground) = draft(drafting).await?;
         self.hosts.check(&project.id, &draft.state.subdomains).await?;
         let assets = match &spec.assets {
-            Some(slice) => Some(self.assets.plan(&project, slice, &arriving(&spec)).await?),
+            Some(slice) => Some(self.assets.plan(project, slice, &arriving(spec)).await?),
             None => None,
         };
-
         let effective_assets = assets.as_ref().is_some_and(|assets| assets.effective);
         let is_noop = ground.live.is_some()
             && draft.same_state
             && !drifted
             && !effective_assets
             && spec.secrets.delete.is_empty();
-        let is_missing =
-            |reference: &&Reference| !present.contains_key(&reference.sha256) && !applied.contains(&reference.sha256);
-        let missing = references.iter().any(|reference| is_missing(&reference));
-        let status = if missing { Status::Uploading } else { Status::Planning };
-
-        let now = self.clock.now();
-        let mut plan = Plan {
-            id: PlanId::generate(now),
-            project: project.id.clone(),
-            operation: OperationId::generate(now),
-            base_kind: ground.base_kind,
-            base: ground.base_id().cloned(),
-            manifest_digest: digest,
-            idempotency_key: request.idempotency_key,
-            principal: principal(&caller),
-            spec: Arc::default(),
-            is_noop,
-            created_at: now,
-            expires_at: now.plus(SignedDuration::from_hours(i64::from(self.settings.plan_hours))),
-        };
-        if !dry_run {
-            plan.spec = Arc::new(spec.normalised.clone());
-            self.keep_plan(&mut plan, &references, status).await?;
-        }
-
-        let missing_content: Vec<Value> = references
-            .iter()
-            .map(|reference| {
-                json!({"sha256": reference.sha256, "size": reference.size, "present": !is_missing(&reference)})
-            })
-            .collect();
-        let mut body = json!({
-            "kind": "plan_response",
-            "schema_version": SCHEMA_VERSION,
-            "plan_id": (!dry_run).then(|| plan.id.as_str()),
-            "operation_id": (!dry_run).then(|| plan.operation.as_str()),
-            "base_release_id": plan.base,
-            "manifest_digest": plan.manifest_digest,
-            "is_noop": is_noop,
-            "summary": draft.diff.summary(draft.migrations.new.len()),
-            "warnings": draft.warnings,
-            "expected_events": expected_events(missing, &draft.migrations, is_noop),
-            "missing_content": missing_content,
-            "payment_required": null,
-            "expires_at": plan.expires_at,
-            "migrations": draft.migrations,
-        });
-        if let (Some(body), Value::Object(diff)) = (body.as_object_mut(), json!(draft.diff)) {
-            body.extend(diff);
-            if let Some(assets) = assets {
-                body.insert("asset_entries".into(), Value::Array(assets.entries));
-                body.insert("asset_deletes".into(), json!(assets.deletes));
-                body.extend(assets.sync.map(|sync| ("asset_sync".to_owned(), sync)));
-            }
-        }
-        Ok(body)
+        Ok(Judged { ground, draft, assets, missing, is_noop })
     }
 
     /// The spec itself: in the request, or uploaded as content before (contract 03 §4.2).
@@ -195,7 +177,7 @@ impl Apply {
         }
         let bytes = self.content.read(&project.id, digest, most).await?;
         let bytes = bytes.ok_or_else(|| error::content_missing(&[digest]))?;
-        let parsed = tokio::task::spawn_blocking(move || serde_json::from_slice::<Value>(&bytes)).await;
+        let parsed = tokio::task::spawn_blocking(move || crate::common::json::read(&bytes)).await;
         match parsed.map_err(ApiError::internal)? {
             Ok(spec @ Value::Object(_)) => Ok(spec),
             Ok(_) => Err(error::invalid_spec("manifest_ref", "The uploaded spec must be a JSON object.")),
@@ -373,10 +355,44 @@ fn project_of(spec: &Map<String, Value>) -> ApiResult<ProjectId> {
         .ok_or_else(|| error::invalid_spec("project_id", "Give the id of the project as project_id."))
 }
 
-/// Reads a spec off the reactor: it may have 25,000 files.
-async fn parse(document: Value, limits: SpecLimits) -> ApiResult<(Arc<Spec>, String, Vec<Reference>)> {
+/// The body of contract 03 §5.1.
+fn answer(plan: &Plan, judged: Judged, references: &[Reference], dry_run: bool) -> Value {
+    let Judged { draft, assets, missing, is_noop, .. } = judged;
+    let content = |reference: &Reference| {
+        let present = !missing.contains(&reference.sha256);
+        json!({"sha256": reference.sha256, "size": reference.size, "present": present})
+    };
+    let mut body = json!({
+        "kind": "plan_response",
+        "schema_version": SCHEMA_VERSION,
+        "plan_id": (!dry_run).then(|| plan.id.as_str()),
+        "operation_id": (!dry_run).then(|| plan.operation.as_str()),
+        "base_release_id": plan.base,
+        "manifest_digest": plan.manifest_digest,
+        "is_noop": is_noop,
+        "summary": draft.diff.summary(draft.migrations.new.len()),
+        "warnings": draft.warnings,
+        "expected_events": expected_events(!missing.is_empty(), &draft.migrations, is_noop),
+        "missing_content": references.iter().map(content).collect::<Vec<_>>(),
+        "payment_required": null,
+        "expires_at": plan.expires_at,
+        "migrations": draft.migrations,
+    });
+    if let (Some(body), Value::Object(diff)) = (body.as_object_mut(), json!(draft.diff)) {
+        body.extend(diff);
+        if let Some(assets) = assets {
+            body.insert("asset_entries".into(), Value::Array(assets.entries));
+            body.insert("asset_deletes".into(), json!(assets.deletes));
+            body.extend(assets.sync.map(|sync| ("asset_sync".to_owned(), sync)));
+        }
+    }
+    body
+}
+
+/// Reads a spec off the reactor: it may have 25,000 files. Its digest and the contents it names come with it.
+pub(super) async fn parse(document: Arc<Value>, limits: SpecLimits) -> ApiResult<(Arc<Spec>, String, Vec<Reference>)> {
     let work = move || {
-        let spec = Spec::parse(document, &limits)?;
+        let spec = Spec::parse(Arc::unwrap_or_clone(document), &limits)?;
         let (digest, references) = (spec.manifest_digest(), spec.references());
         Ok((Arc::new(spec), digest, references))
     };

@@ -16,9 +16,18 @@ use crate::{
     common::{ApiError, ApiResult, MutationState, OperationId, ProjectId, ReleaseId},
     features::{
         projects::Project,
-        releases::{self, ReleaseSource, ReleaseState},
+        releases::{self, PromoteDiff, ReleaseSource, ReleaseState, ServedRelease, Warning},
     },
 };
+
+/// A release that may become live again, beside the one that is.
+struct Chosen {
+    row: release_store::Release,
+    state: ReleaseState,
+    live: Arc<ServedRelease>,
+    diff: PromoteDiff,
+    warnings: Vec<Warning>,
+}
 
 impl Apply {
     /// Makes an earlier release of a project live again. Waits for the outcome, which does not depend on it.
@@ -66,33 +75,10 @@ impl Apply {
     ) -> ApiResult<Value> {
         let _turn = self.turn(&project.id).await;
         self.settle_begun(project).await?;
-        let refuse = |code, message| error::promote(StatusCode::CONFLICT, code, message);
-        let not_ready =
-            || refuse("PROMOTE_RELEASE_NOT_READY", "This release was never live, or its content is gone. Deploy anew.");
-        let loaded = release_store::load(&**self.control.get().await?, &target).await?;
-        let (row, target_state) = loaded.ok_or_else(not_ready)?;
-        let live = self.live.live(&project.id).await?.ok_or_else(not_ready)?;
-        if live.release == target {
-            return Err(refuse("PROMOTE_NO_OP", "This release is live already."));
-        }
-        if !row.is_retained() {
-            return Err(not_ready());
-        }
-        let diff = releases::promote_diff(&live.state, &target_state);
-        let warnings = releases::promote_warnings(&diff);
-        let open = |warning: &&releases::Warning| {
-            warning.requires_confirmation && !allowed.iter().any(|code| code == warning.code)
-        };
-        if warnings.iter().any(|warning| open(&warning)) {
-            return Err(error::promote_needs_ack(&warnings));
-        }
-        let digests = needed(&target_state);
-        let present = self.content.present(&project.id, &digests).await?;
-        if present.len() < digests.len() {
-            return Err(not_ready());
-        }
-        let expose = target_state.expose.clone().filter(|expose| live.state.expose.as_ref() != Some(expose));
-        let state = self.promoted(project, target_state).await?;
+        let Chosen { row, state, live, diff, warnings } = self.choose(project, &target, allowed).await?;
+        let holds = needed(&state);
+        let expose = state.expose.clone().filter(|expose| live.state.expose.as_ref() != Some(expose));
+        let state = self.promoted(project, state).await?;
 
         let now = self.clock.now();
         let operation = OperationId::generate(now);
@@ -115,13 +101,13 @@ impl Apply {
             operation: operation.clone(),
             plan: None,
             trace,
-            created_by: created_by.clone(),
+            created_by,
             base: Some(previous.clone()),
             base_kind: BaseKind::Current,
             release: target.clone(),
             deployment: row.deployment,
             manifest_digest: row.manifest_digest,
-            holds: digests,
+            holds,
             state: Arc::new(state),
             touches_database: pending.touches_database(),
             pending,
@@ -144,6 +130,35 @@ impl Apply {
             })),
             _ => Err(refused(outcome.error.as_ref(), &operation)),
         }
+    }
+
+    /// The release to become live, if it may. The caller holds the project's turn.
+    async fn choose(&self, project: &Project, target: &ReleaseId, allowed: &[String]) -> ApiResult<Chosen> {
+        let refuse = |code, message| error::promote(StatusCode::CONFLICT, code, message);
+        let not_ready =
+            || refuse("PROMOTE_RELEASE_NOT_READY", "This release was never live, or its content is gone. Deploy anew.");
+        let loaded = release_store::load(&**self.control.get().await?, target).await?;
+        let (row, state) = loaded.ok_or_else(not_ready)?;
+        let live = self.live.live(&project.id).await?.ok_or_else(not_ready)?;
+        if live.release == *target {
+            return Err(refuse("PROMOTE_NO_OP", "This release is live already."));
+        }
+        if !row.is_retained() {
+            return Err(not_ready());
+        }
+        let diff = releases::promote_diff(&live.state, &state);
+        let warnings = releases::promote_warnings(&diff);
+        let is_open =
+            |warning: &Warning| warning.requires_confirmation && !allowed.iter().any(|code| code == warning.code);
+        if warnings.iter().any(is_open) {
+            return Err(error::promote_needs_ack(&warnings));
+        }
+        let digests = needed(&state);
+        let present = self.content.present(&project.id, &digests).await?;
+        if present.len() < digests.len() {
+            return Err(not_ready());
+        }
+        Ok(Chosen { row, state, live, diff, warnings })
     }
 
     /// The state a release has when it is live again: subdomains are not touched by a promote (contract 03 §9.4), so

@@ -161,7 +161,8 @@ impl Apply {
 
     /// Operations whose outcome could not be recorded because the database was away.
     async fn settle_orphans(&self) -> ApiResult<()> {
-        for operation in operations::unfinished(&**self.control.get().await?).await? {
+        let unfinished = operations::unfinished(&**self.control.get().await?).await?;
+        for operation in unfinished {
             if !self.runs.has(&operation.id) {
                 self.recover(&operation).await?;
             }

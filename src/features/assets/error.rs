@@ -31,9 +31,6 @@ pub(super) enum AssetError {
     /// 400 `INVALID_TTL`
     #[error("ttl_seconds out of range")]
     InvalidTtl,
-    /// 400 with one of the codes of the listing.
-    #[error("{message}")]
-    InvalidList { code: &'static str, message: String },
     /// 400 `INVALID_URL`
     #[error("{0}")]
     InvalidUrl(&'static str),
@@ -93,7 +90,6 @@ impl From<AssetError> for ApiError {
             AssetError::InvalidTtl => {
                 Self::bad_request("INVALID_TTL", "ttl_seconds must be a whole number from 60 to 604800.")
             }
-            AssetError::InvalidList { code, message } => Self::bad_request(code, message),
             AssetError::InvalidUrl(message) => Self::bad_request("INVALID_URL", message),
             AssetError::ForeignUrl => {
                 Self::forbidden("NOT_AUTHORIZED", "This URL belongs to another project than the key.")

@@ -4,8 +4,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp as Instant;
 use serde::{Deserialize, Serialize};
 
-use super::{error::AssetError, store::Stored};
-use crate::common::Timestamp;
+use super::store::Stored;
+use crate::common::{ApiError, ApiResult, Timestamp, exact_limit};
 
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
@@ -64,23 +64,19 @@ struct AgeCursor {
     key: String,
 }
 
-fn refuse(code: &'static str, message: impl Into<String>) -> AssetError {
-    AssetError::InvalidList { code, message: message.into() }
-}
-
 impl ListQuery {
     /// # Errors
     /// 400 with the code of what is wrong.
-    pub fn parse(query: &str) -> Result<Self, AssetError> {
+    pub fn parse(query: &str) -> ApiResult<Self> {
         let (mut prefix, mut limit, mut sort, mut cursor) = (String::new(), DEFAULT_LIMIT, Sort::Key, None);
         let mut filter = Filter::default();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             if value.contains('\0') {
-                return Err(refuse("INVALID_FILTER_VALUE", "The query may not contain NUL characters."));
+                return Err(ApiError::bad_request("INVALID_FILTER_VALUE", "The query may not contain NUL characters."));
             }
             match &*name {
                 "prefix" => prefix = value.into_owned(),
-                "limit" => limit = parse_limit(&value)?,
+                "limit" => limit = exact_limit("limit", Some(&value), DEFAULT_LIMIT, MAX_LIMIT)?,
                 "sort" => sort = parse_sort(&value)?,
                 "cursor" => cursor = Some(value.into_owned()),
                 _ => {
@@ -110,22 +106,17 @@ impl ListQuery {
     }
 }
 
-fn parse_limit(text: &str) -> Result<i64, AssetError> {
-    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or_else(|| refuse("INVALID_LIMIT", "limit must be a whole number from 1 to 1000."))
-}
-
-fn parse_sort(text: &str) -> Result<Sort, AssetError> {
+fn parse_sort(text: &str) -> ApiResult<Sort> {
     [Sort::Key, Sort::OldestFirst, Sort::NewestFirst]
         .into_iter()
         .find(|sort| sort.as_str() == text)
-        .ok_or_else(|| refuse("INVALID_SORT", "sort must be key:asc, createdAt:asc or createdAt:desc."))
+        .ok_or_else(|| ApiError::bad_request("INVALID_SORT", "sort must be key:asc, createdAt:asc or createdAt:desc."))
 }
 
-fn parse_cursor(cursor: &str, sort: Sort) -> Result<After, AssetError> {
+fn parse_cursor(cursor: &str, sort: Sort) -> ApiResult<After> {
     let age = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| serde_json::from_slice::<AgeCursor>(&bytes).ok());
     let wrong = || {
-        refuse(
+        ApiError::bad_request(
             "INVALID_CURSOR_FOR_SORT",
             "The cursor is not one this listing gave out with this sort. Start without it.",
         )
@@ -147,8 +138,9 @@ fn filter_key(name: &str) -> Option<&str> {
 }
 
 impl Filter {
-    fn set(&mut self, key: &str, value: &str) -> Result<(), AssetError> {
-        let invalid = || refuse("INVALID_FILTER_VALUE", format!("filter[{key}] does not have a valid value."));
+    fn set(&mut self, key: &str, value: &str) -> ApiResult<()> {
+        let invalid =
+            || ApiError::bad_request("INVALID_FILTER_VALUE", format!("filter[{key}] does not have a valid value."));
         let pixels = || value.parse::<i32>().ok().filter(|pixels| *pixels >= 0).ok_or_else(invalid);
         match key {
             "uploaded_by" => self.uploaded_by = Some(value.to_owned()),
@@ -160,7 +152,7 @@ impl Filter {
             "min_height" => self.min_height = Some(pixels()?),
             "max_height" => self.max_height = Some(pixels()?),
             _ => {
-                return Err(refuse(
+                return Err(ApiError::bad_request(
                     "INVALID_FILTER_KEY",
                     "Filters are uploaded_by, tag, format, is_image, min_width, max_width, min_height and max_height.",
                 ));
@@ -201,10 +193,7 @@ mod tests {
             ("sort=createdAt:desc&cursor=a.txt", "INVALID_CURSOR_FOR_SORT"),
             ("sort=createdAt:asc&cursor=e30", "INVALID_CURSOR_FOR_SORT"),
         ] {
-            match ListQuery::parse(query) {
-                Err(AssetError::InvalidList { code: found, .. }) => assert_eq!(found, code, "{query}"),
-                other => panic!("{query}: {other:?}"),
-            }
+            assert_eq!(ListQuery::parse(query).unwrap_err().code(), code, "{query}");
         }
     }
 

@@ -24,7 +24,7 @@ use super::{
     wire,
 };
 use crate::{
-    common::{ApiError, ApiResult, Clock, ProjectId, sealing::MasterKey},
+    common::{ApiResult, Clock, ProjectId, sealing::MasterKey},
     engines::{
         blobs::Sha256Digest,
         postgres::{Database, DatabaseError},
@@ -33,7 +33,7 @@ use crate::{
         content::{Content, Holder},
         hosts::Hosts,
         identity::Identity,
-        projects::{Project, Projects},
+        projects::{self, Project, Projects},
     },
 };
 
@@ -271,7 +271,7 @@ impl Assets {
         let mut connection = self.control.get().await?;
         let tx = connection.transaction().await?;
         if !self.content.lock(&tx, &project.id).await? {
-            return Err(gone());
+            return Err(projects::deleted());
         }
         store::put_image(&tx, &project.id, source, &image).await?;
         tx.commit().await?;
@@ -300,7 +300,7 @@ impl Assets {
             return Ok(());
         }
         if !self.content.lock(tx, &project.id).await? {
-            return Err(gone());
+            return Err(projects::deleted());
         }
         let mut deletes: Vec<String> = slice.delete.clone();
         if let Some(sync) = &slice.sync {
@@ -468,9 +468,4 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.count.fetch_sub(1, Ordering::SeqCst);
     }
-}
-
-/// The project was purged while the request ran.
-pub(super) fn gone() -> ApiError {
-    ApiError::unauthorized("This project was deleted.")
 }

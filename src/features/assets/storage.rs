@@ -18,7 +18,7 @@ use super::{
     error::AssetError,
     keys::{encode_path, validate_key, validate_metadata},
     list::ListQuery,
-    service::{Queue, gone},
+    service::Queue,
     store::{self, Stored},
     wire,
 };
@@ -29,7 +29,7 @@ use crate::{
         content::Reference,
         hosts::Bound,
         identity::{KeyRole, bearer_token},
-        projects::Project,
+        projects::{self, Project},
     },
 };
 
@@ -94,7 +94,7 @@ impl Assets {
         let mut connection = self.control.get().await?;
         let tx = connection.transaction().await?;
         if !self.content.lock(&tx, &project.id).await? {
-            return Err(gone());
+            return Err(projects::deleted());
         }
         // Under the lock: of two deletes one finds it gone.
         if store::find(&*tx, &project.id, &[key]).await?.is_empty() {
@@ -123,7 +123,7 @@ impl Assets {
         };
         let asset = self.find(project, key).await?;
         let (query, expires) = self.signer.sign(project, key, &asset.sha256, ttl, self.clock.now())?;
-        let urls = self.hosts.urls(project).ok_or_else(gone)?;
+        let urls = self.hosts.urls(project).ok_or_else(projects::deleted)?;
         Ok(json!({
             "signed_url": format!("{}/_blob/{}?{query}", urls.public, encode_path(key)),
             "expires_at": expires,

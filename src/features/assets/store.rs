@@ -21,23 +21,18 @@ fn bytes(digests: &[Sha256Digest]) -> Vec<&[u8]> {
     digests.iter().map(|digest| &digest.as_bytes()[..]).collect()
 }
 
-/// Columns are checked by their tables.
-fn damaged(what: &str) -> DatabaseError {
-    DatabaseError::Unavailable(format!("the control database holds a bad {what} of an asset"))
-}
-
 fn digest(row: &Row, column: &str) -> Result<Sha256Digest, DatabaseError> {
     let bytes: &[u8] = row.try_get(column)?;
-    bytes.try_into().map(Sha256Digest::from_bytes).map_err(|_| damaged("digest"))
+    bytes.try_into().map(Sha256Digest::from_bytes).map_err(|_| DatabaseError::damaged("asset's digest"))
 }
 
 fn size(row: &Row, column: &str) -> Result<u64, DatabaseError> {
-    u64::try_from(row.try_get::<_, i64>(column)?).map_err(|_| damaged("size"))
+    u64::try_from(row.try_get::<_, i64>(column)?).map_err(|_| DatabaseError::damaged("asset's size"))
 }
 
 fn side(row: &Row, column: &str) -> Result<Option<u32>, DatabaseError> {
     let side: Option<i32> = row.try_get(column)?;
-    side.map(|side| u32::try_from(side).map_err(|_| damaged("width"))).transpose()
+    side.map(|side| u32::try_from(side).map_err(|_| DatabaseError::damaged("asset's width"))).transpose()
 }
 
 /// An asset as it is stored.
@@ -78,10 +73,12 @@ fn stored(row: &Row) -> Result<Stored, DatabaseError> {
         sha256: digest(row, "sha256")?,
         size: size(row, "size")?,
         content_type: row.try_get("content_type")?,
-        visibility: Visibility::from_stored(row.try_get("visibility")?).ok_or_else(|| damaged("visibility"))?,
+        visibility: Visibility::from_stored(row.try_get("visibility")?)
+            .ok_or_else(|| DatabaseError::damaged("asset's visibility"))?,
         immutable: row.try_get("immutable")?,
         metadata: row.try_get("metadata")?,
-        exif_policy: ExifPolicy::from_stored(row.try_get("exif_policy")?).ok_or_else(|| damaged("policy"))?,
+        exif_policy: ExifPolicy::from_stored(row.try_get("exif_policy")?)
+            .ok_or_else(|| DatabaseError::damaged("asset's policy"))?,
         immutable_path: row.try_get("immutable_path")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
@@ -315,8 +312,8 @@ pub(super) async fn images<C: GenericClient>(
             kind: row.try_get("kind")?,
             sha256: digest(row, "sha256")?,
             size: size(row, "size")?,
-            width: side(row, "width")?.ok_or_else(|| damaged("width"))?,
-            height: side(row, "height")?.ok_or_else(|| damaged("height"))?,
+            width: side(row, "width")?.ok_or_else(|| DatabaseError::damaged("asset's width"))?,
+            height: side(row, "height")?.ok_or_else(|| DatabaseError::damaged("asset's height"))?,
         });
     }
     Ok(images)
@@ -381,7 +378,8 @@ pub(super) async fn resolve(
         size: size(&row, "size")?,
         content_type: row.try_get("content_type")?,
         immutable: row.try_get("immutable")?,
-        visibility: Visibility::from_stored(row.try_get("visibility")?).ok_or_else(|| damaged("visibility"))?,
+        visibility: Visibility::from_stored(row.try_get("visibility")?)
+            .ok_or_else(|| DatabaseError::damaged("asset's visibility"))?,
         updated_at: row.try_get("updated_at")?,
     };
     Ok(Some((row.try_get("key")?, served)))

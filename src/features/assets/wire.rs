@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     AssetPut, ExifPolicy, Visibility,
     keys::{SUFFIX, VARIANT_SPEC, encode_path, variant_path},
-    store::{Stored, StoredImage},
+    store::{Stored, StoredImage, StoredVariant},
 };
 use crate::features::hosts::ProjectUrls;
 
@@ -16,6 +16,14 @@ const ASSET_SCHEMA: &str = "v1.54";
 /// Which of a project's hosts a URL names.
 type Host = fn(&ProjectUrls) -> &str;
 
+const PREFERRED: Host = ProjectUrls::preferred;
+const OWN: Host = |urls| &urls.public;
+
+/// The URL of a path below `/_blob/`; null for what is not public.
+fn link(urls: Option<&ProjectUrls>, host: Host, path: &str) -> Value {
+    urls.map_or(Value::Null, |urls| json!(format!("{}/_blob/{}", host(urls), encode_path(path))))
+}
+
 /// The AssetRef of a put: final URLs, and the image fields as far as the image is known.
 pub(super) fn asset_ref(
     put: &AssetPut,
@@ -23,68 +31,69 @@ pub(super) fn asset_ref(
     image: Option<&StoredImage>,
     urls: Option<&ProjectUrls>,
 ) -> Value {
-    let public = urls.filter(|_| put.visibility == Visibility::Public);
-    let on = |host: Host, path: &str| -> Value {
-        public.map_or(Value::Null, |urls| json!(format!("{}/_blob/{}", host(urls), encode_path(path))))
-    };
-    let (preferred, own): (Host, Host) = (ProjectUrls::preferred, |urls| &urls.public);
-    let immutable = |host| immutable_path.map_or(Value::Null, |path| on(host, path));
+    let is_public = put.visibility == Visibility::Public;
+    let urls = urls.filter(|_| is_public);
+    let immutable = |host| immutable_path.map_or(Value::Null, |path| link(urls, host, path));
     let digest64 = STANDARD.encode(put.sha256.as_bytes());
-    let mut fields = Map::new();
-    let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-    set("key", json!(put.key));
-    set("sha256", json!(put.sha256));
-    set("size_bytes", json!(put.size));
-    set("content_type", json!(put.content_type));
-    set("visibility", json!(put.visibility));
-    set("immutable", json!(put.immutable));
-    set("url", on(preferred, &put.key));
-    set("immutable_url", immutable(preferred));
-    set("cdn_url", on(own, &put.key));
-    set("cdn_immutable_url", immutable(own));
-    let sri = (put.immutable && put.visibility == Visibility::Public).then(|| format!("sha256-{digest64}"));
-    set("sri", json!(sri));
-    set("etag", json!(format!("\"sha256-{}\"", put.sha256)));
-    set("content_digest", json!(format!("sha-256=:{digest64}:")));
-    set("metadata", put.metadata.clone().unwrap_or(Value::Null));
-
-    let Some(image) = image.filter(|_| put.is_image()) else { return Value::Object(fields) };
-    let complete = image.facts["complete"] == true;
-    set("width_px", json!(image.width));
-    set("height_px", json!(image.height));
-    set("blurhash", image.facts["blurhash"].clone());
-    set("blurhash_data_url", image.facts["blurhash_data_url"].clone());
-    set("variant_spec_version", json!(VARIANT_SPEC));
-    set("asset_schema", json!(complete.then_some(ASSET_SCHEMA)));
-    set("display_url", on(own, &put.key));
-    set("display_immutable_url", immutable(own));
-    if public.is_some() && !image.variants.is_empty() {
-        let variants: Map<String, Value> = image
-            .variants
-            .iter()
-            .map(|variant| {
-                let path = variant_path(&put.key, &put.sha256, &variant.kind, &variant.sha256);
-                let value = json!({
-                    "kind": variant.kind,
-                    "format": "webp",
-                    "width_px": variant.width,
-                    "height_px": variant.height,
-                    "sha256": variant.sha256,
-                    "url": on(preferred, &path),
-                    "immutable_url": on(preferred, &path),
-                    "cdn_url": on(own, &path),
-                    "cdn_immutable_url": on(own, &path),
-                });
-                (variant.kind.clone(), value)
-            })
-            .collect();
-        set("variants", Value::Object(variants));
+    let mut fields = json!({
+        "key": put.key,
+        "sha256": put.sha256,
+        "size_bytes": put.size,
+        "content_type": put.content_type,
+        "visibility": put.visibility,
+        "immutable": put.immutable,
+        "url": link(urls, PREFERRED, &put.key),
+        "immutable_url": immutable(PREFERRED),
+        "cdn_url": link(urls, OWN, &put.key),
+        "cdn_immutable_url": immutable(OWN),
+        "sri": (put.immutable && is_public).then(|| format!("sha256-{digest64}")),
+        "etag": format!("\"sha256-{}\"", put.sha256),
+        "content_digest": format!("sha-256=:{digest64}:"),
+        "metadata": put.metadata,
+    });
+    if let (Some(image), Some(fields)) = (image.filter(|_| put.is_image()), fields.as_object_mut()) {
+        fields.extend(image_fields(put, image, urls));
+        fields.insert("display_url".into(), link(urls, OWN, &put.key));
+        fields.insert("display_immutable_url".into(), immutable(OWN));
     }
-    set("image_format", json!(image.format));
-    set("image_info", image.facts["info"].clone());
-    set("image_exif", exif(image, put.exif_policy));
-    set("image_exif_policy", json!(put.exif_policy));
-    Value::Object(fields)
+    fields
+}
+
+/// What an image has besides (contract 04 §6.5).
+fn image_fields(put: &AssetPut, image: &StoredImage, urls: Option<&ProjectUrls>) -> Map<String, Value> {
+    let is_complete = image.facts["complete"] == true;
+    let fields = json!({
+        "width_px": image.width,
+        "height_px": image.height,
+        "blurhash": image.facts["blurhash"],
+        "blurhash_data_url": image.facts["blurhash_data_url"],
+        "variant_spec_version": VARIANT_SPEC,
+        "asset_schema": is_complete.then_some(ASSET_SCHEMA),
+        "image_format": image.format,
+        "image_info": image.facts["info"],
+        "image_exif": exif(image, put.exif_policy),
+        "image_exif_policy": put.exif_policy,
+    });
+    let Value::Object(mut fields) = fields else { return Map::new() };
+    if urls.is_some() && !image.variants.is_empty() {
+        let variant = |variant: &StoredVariant| {
+            let path = variant_path(&put.key, &put.sha256, &variant.kind, &variant.sha256);
+            let value = json!({
+                "kind": variant.kind,
+                "format": "webp",
+                "width_px": variant.width,
+                "height_px": variant.height,
+                "sha256": variant.sha256,
+                "url": link(urls, PREFERRED, &path),
+                "immutable_url": link(urls, PREFERRED, &path),
+                "cdn_url": link(urls, OWN, &path),
+                "cdn_immutable_url": link(urls, OWN, &path),
+            });
+            (variant.kind.clone(), value)
+        };
+        fields.insert("variants".into(), Value::Object(image.variants.iter().map(variant).collect()));
+    }
+    fields
 }
 
 fn exif(image: &StoredImage, policy: ExifPolicy) -> Value {

@@ -18,7 +18,7 @@ use super::{
     urls::UploadUrls,
 };
 use crate::{
-    common::{ApiError, ApiResult, Clock, PlanId, ProjectId, Timestamp, sealing::MasterKey},
+    common::{ApiResult, Clock, PlanId, ProjectId, Timestamp, sealing::MasterKey},
     engines::{
         blobs::{BlobStore, Sha256Digest, Source, Stored},
         postgres::{Database, DatabaseError},
@@ -26,7 +26,7 @@ use crate::{
     features::{
         identity::Identity,
         orgs::Orgs,
-        projects::{Project, Projects},
+        projects::{self, Project, Projects},
     },
 };
 
@@ -214,7 +214,7 @@ impl Content {
         let mut connection = self.control.get().await?;
         let tx = connection.transaction().await?;
         if !store::lock_project(&tx, &project.id).await? {
-            return Err(gone());
+            return Err(projects::deleted());
         }
         let grown = store::add(&tx, &project.id, content, self.clock.now()).await?;
         tx.commit().await?;
@@ -249,9 +249,4 @@ impl Content {
     pub fn store(&self) -> &Arc<dyn BlobStore> {
         &self.blobs
     }
-}
-
-/// The project was purged while the request ran.
-pub(super) fn gone() -> ApiError {
-    ApiError::unauthorized("This project was deleted.")
 }

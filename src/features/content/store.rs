@@ -28,21 +28,16 @@ fn sorted(digests: &[Sha256Digest]) -> Vec<&[u8]> {
 }
 
 fn digest(bytes: &[u8]) -> Result<Sha256Digest, DatabaseError> {
-    bytes.try_into().map(Sha256Digest::from_bytes).map_err(|_| damaged("digest"))
+    bytes.try_into().map(Sha256Digest::from_bytes).map_err(|_| DatabaseError::damaged("content's digest"))
 }
 
 fn size(bytes: i64) -> Result<u64, DatabaseError> {
-    u64::try_from(bytes).map_err(|_| damaged("size"))
+    u64::try_from(bytes).map_err(|_| DatabaseError::damaged("content's size"))
 }
 
 /// Sizes come from `Reference`s within `content.max_object_bytes`; a setting beyond 8 EiB is cut.
 fn stored_size(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
-}
-
-/// Tables check their columns, so this happens only to a damaged database.
-fn damaged(what: &str) -> DatabaseError {
-    DatabaseError::Unavailable(format!("the control database holds a bad {what} of content"))
 }
 
 /// Which of these the project has, each with whether nobody asked for it since `renew_before`.
@@ -323,7 +318,7 @@ pub(super) async fn find_plan(
         .collect::<Result<_, DatabaseError>>()?;
     Ok(Some(Plan {
         id: id.clone(),
-        project: row.try_get::<_, &str>(0)?.parse().map_err(|_| damaged("project id"))?,
+        project: row.try_get::<_, &str>(0)?.parse().map_err(|_| DatabaseError::damaged("content's project id"))?,
         sessions,
         single_bytes: size(row.try_get(3)?)?,
         part_bytes: size(row.try_get(4)?)?,
@@ -400,7 +395,7 @@ pub(super) async fn arrived(
     rows.iter()
         .map(|row| {
             let number = |at| -> Result<u32, DatabaseError> {
-                u32::try_from(row.try_get::<_, i32>(at)?).map_err(|_| damaged("part"))
+                u32::try_from(row.try_get::<_, i32>(at)?).map_err(|_| DatabaseError::damaged("content's part"))
             };
             Ok(((number(0)?, number(1)?), digest(row.try_get(2)?)?))
         })
@@ -459,7 +454,9 @@ pub(super) async fn projects_with_old_content(
             &[&cutoff],
         )
         .await?;
-    rows.iter().map(|row| row.try_get::<_, &str>(0)?.parse().map_err(|_| damaged("project id"))).collect()
+    rows.iter()
+        .map(|row| row.try_get::<_, &str>(0)?.parse().map_err(|_| DatabaseError::damaged("content's project id")))
+        .collect()
 }
 
 /// The project no longer has what nobody holds, expects or asked for since `cutoff`: up to `limit` objects. Its row

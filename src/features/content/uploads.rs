@@ -12,7 +12,6 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use super::{
     Caller, Content, Reference,
     error::ContentError,
-    service::gone,
     store,
     types::{
         CommittedContent, CommittedObject, ContentEntry, ContentPlan, ContentPlanId, ContentPlanRequest, Plan,
@@ -22,7 +21,10 @@ use super::{
 use crate::{
     common::{ApiError, ApiResult, ProjectId, Timestamp},
     engines::blobs::{BlobError, Sha256Digest},
-    features::{identity::KeyRole, projects::Project},
+    features::{
+        identity::KeyRole,
+        projects::{self, Project},
+    },
 };
 
 /// Uncommitted plans of one project at a time.
@@ -233,7 +235,7 @@ impl Content {
         let mut connection = self.control.get().await?;
         let tx = connection.transaction().await?;
         if !store::lock_project(&tx, &project.id).await? {
-            return Err(gone());
+            return Err(projects::deleted());
         }
         let grown = store::add(&tx, &project.id, &objects, now).await?;
         store::finish_plan(&tx, id, now).await?;

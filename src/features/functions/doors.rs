@@ -94,7 +94,7 @@ impl FunctionBuilder for Builder {
 /// A check that failed, as its caller learns of it.
 pub(super) fn not_built(name: &str, failure: CheckFailure) -> FunctionError {
     match failure {
-        CheckFailure::Build(failure) => FunctionError::Build { name: name.to_owned(), failure },
+        CheckFailure::Build(failure) => FunctionError::Build { name: name.to_owned(), failure: Box::new(failure) },
         CheckFailure::Platform(cause) => {
             ApiError::unavailable("The function could not be built right now. Try again.").caused_by(cause).into()
         }

@@ -71,7 +71,7 @@ pub enum FunctionError {
     UnlockedDeps,
     /// 422 `FUNCTION_BUILD_FAILED`
     #[error("Function {name} does not build: {failure}")]
-    Build { name: String, failure: BuildFailure },
+    Build { name: String, failure: Box<BuildFailure> },
     /// 410 `ROUTE_REMOVED`
     #[error("This route was removed: functions are deployed by applying a release.")]
     RouteRemoved,

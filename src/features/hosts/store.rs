@@ -10,7 +10,7 @@ use crate::{
 
 /// Ids are checked when they are written, so this fails only on a damaged database.
 fn stored<T: std::str::FromStr>(text: &str) -> Result<T, DatabaseError> {
-    text.parse().map_err(|_| DatabaseError::Unavailable(format!("the control database holds a bad id: {text}")))
+    text.parse().map_err(|_| DatabaseError::damaged(&format!("id: {text}")))
 }
 
 fn claim(row: &Row) -> Result<Claim, DatabaseError> {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use super::{
-    Project, Projects,
+    Project, Projects, deleted,
     registry::Live,
     store::{self, ListKey},
     types::{
@@ -98,7 +98,7 @@ impl Projects {
             self.measure(std::slice::from_ref::<Live>(&live)).await?;
         }
         let row = store::find(&self.control.get().await?, &project.id).await?;
-        let row = row.ok_or_else(|| ApiError::unauthorized("This project was deleted."))?;
+        let row = row.ok_or_else(deleted)?;
         let organisation = self.organisation(project.organisation).await?;
         let limits = self.limits_of(organisation.lease.map(|lease| lease.tier));
         Ok(UsageReport {

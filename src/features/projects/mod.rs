@@ -40,7 +40,12 @@ pub use service::{Dependencies, PlatformStep, Projects, StartError};
 pub use settings::{LimitSettings, ProjectSettings, RateSettings};
 pub use types::{OrganisationProject, OrganisationUsage};
 
-use crate::common::{OrganisationId, ProjectId, Slot};
+use crate::common::{ApiError, OrganisationId, ProjectId, Slot};
+
+/// 401 `UNAUTHORIZED`: the project was purged while the request ran.
+pub fn deleted() -> ApiError {
+    ApiError::unauthorized("This project was deleted.")
+}
 
 /// What the hot path needs to know of a live project; an immutable snapshot.
 #[derive(Clone, Debug)]

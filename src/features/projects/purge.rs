@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Project, Projects, store};
+use super::{Project, Projects, deleted, store};
 use crate::{
     common::{ApiError, ApiResult, MutationState, OrganisationId, ProjectId, Slot},
     engines::postgres::DatabaseError,
@@ -22,7 +22,7 @@ impl Projects {
             projects.flush().await?;
             let begun = store::begin_purge(&projects.control.get().await?, &project.id, projects.clock.now()).await?;
             if !begun {
-                return Err(ApiError::unauthorized("This project was deleted."));
+                return Err(deleted());
             }
             projects.end_life(&project.id).await;
             projects

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     Project,
     databases::{self, Databases, PLATFORM_ROLE},
+    deleted,
     gate::{ClosedGate, Passage},
     metering::{Limits, Pool, Usage},
     registry::{Live, Registry, Runtime, Snapshot},
@@ -300,7 +301,7 @@ impl Projects {
     /// 503 `MIGRATE_GATE_ACTIVE` when they do not end within `patience`; 401 `UNAUTHORIZED` for a purged project.
     pub async fn close_gate(&self, project: &Project, patience: Duration) -> ApiResult<ClosedGate> {
         let live = self.registry.find(&project.id);
-        let live = live.ok_or_else(|| ApiError::unauthorized("This project was deleted."))?;
+        let live = live.ok_or_else(deleted)?;
         live.runtime.gate.close(patience).await
     }
 
@@ -361,7 +362,7 @@ impl Projects {
         let connection = self.control.get().await?;
         let sealed = store::sealed_secret(&connection, &project.id).await?;
         drop(connection);
-        let sealed = sealed.ok_or_else(|| ApiError::unauthorized("This project was deleted."))?;
+        let sealed = sealed.ok_or_else(deleted)?;
         let secret = self.master_key.open(SECRET_PURPOSE, &sealed).map_err(ApiError::internal)?;
         let secret = std::str::from_utf8(&secret).map_err(ApiError::internal)?;
         databases::platform_step(tx, secret, step.as_str(), payload).await.map_err(|error| {

@@ -16,7 +16,7 @@ use crate::{
     engines::postgres::{Database, DatabaseError},
     features::{
         orgs::{Gate, Orgs, Tier},
-        projects::Project,
+        projects::{self, Project},
         tiers::Tiers,
     },
 };
@@ -65,7 +65,7 @@ impl Secrets {
         let client: &mut tokio_postgres::Client = &mut connection;
         let tx = client.transaction().await.map_err(DatabaseError::from)?;
         // The organisation's row is locked, so that two requests cannot both take its last place.
-        let organisation = self.orgs.lock(&tx, project.organisation).await?.ok_or_else(gone)?;
+        let organisation = self.orgs.lock(&tx, project.organisation).await?.ok_or_else(projects::deleted)?;
         self.orgs.gate(&organisation, Gate::ControlPlane)?;
         let limit = self.tiers.terms(organisation.tier().unwrap_or(Tier::Prototype)).secrets;
         let used = store::count_others(&tx, project.organisation, &project.id, key.as_str()).await?;
@@ -73,7 +73,7 @@ impl Secrets {
             return Err(SecretError::TooMany { used, limit }.into());
         }
         if !store::put(&tx, &project.id, key.as_str(), &sealed, self.clock.now()).await? {
-            return Err(gone());
+            return Err(projects::deleted());
         }
         tx.commit().await.map_err(DatabaseError::from)?;
         self.changed(&project.id);
@@ -147,8 +147,4 @@ impl Secrets {
 /// What a value is sealed for. Neither part can hold a space, so no two pairs share a purpose.
 fn purpose(project: &ProjectId, key: &str) -> String {
     format!("function secret {} {key}", project.as_str())
-}
-
-fn gone() -> ApiError {
-    ApiError::unauthorized("This project was deleted.")
 }

@@ -4,20 +4,17 @@ use axum::http::{HeaderMap, StatusCode};
 
 use super::accept::prefers_html;
 
-/// An HTML page for an error, when the client ranks HTML above JSON. It has no script, no style of others and no
-/// word that did not come from us.
+const TEMPLATE: &str = include_str!("../../../web/error/index.html");
+
+/// An HTML page for an error, when the client ranks HTML above JSON. It has no script, and but one style of its own.
 pub fn error_page(asked: &HeaderMap, status: StatusCode, code: &str, message: &str) -> Option<String> {
     if !prefers_html(asked) {
         return None;
     }
-    let (code, message) = (escape(code), escape(message));
     let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or("Error"));
-    Some(format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n</head>\n\
-         <body>\n<h1>{title}</h1>\n<p>{message}</p>\n<p><code>{code}</code></p>\n</body>\n</html>\n"
-    ))
+    // The message last: what it holds is never looked at again.
+    let gaps = [("{{title}}", title.as_str()), ("{{code}}", code), ("{{message}}", message)];
+    Some(gaps.into_iter().fold(TEMPLATE.to_owned(), |page, (gap, text)| page.replace(gap, &escape(text))))
 }
 
 fn escape(text: &str) -> String {
@@ -46,7 +43,7 @@ mod tests {
         let browser = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text/html,*/*;q=0.8"))]);
         let page = error_page(&browser, StatusCode::NOT_FOUND, "STATIC_NOT_FOUND", "no <b>\"x\" & 'y'").unwrap();
         assert!(page.contains("<h1>404 Not Found</h1>") && page.contains("STATIC_NOT_FOUND"));
-        assert!(page.contains("no &lt;b&gt;&quot;x&quot; &amp; &#39;y&#39;"));
+        assert!(page.contains("no &lt;b&gt;&quot;x&quot; &amp; &#39;y&#39;") && !page.contains("{{"));
         let script = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("*/*"))]);
         assert!(error_page(&script, StatusCode::NOT_FOUND, "X", "x").is_none());
     }

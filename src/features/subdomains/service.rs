@@ -10,7 +10,7 @@ use crate::{
         apply::Apply,
         hosts::{Claim, Hosts, validate_name},
         orgs::{Gate, Orgs},
-        projects::Project,
+        projects::{self, Project},
         releases::{ReleaseSource, ServedRelease},
     },
 };
@@ -159,7 +159,7 @@ impl Subdomains {
 
     async fn check_lifecycle(&self, project: &Project) -> ApiResult<()> {
         let organisation = self.orgs.find(project.organisation).await?;
-        let organisation = organisation.ok_or_else(|| ApiError::unauthorized("This project was deleted."))?;
+        let organisation = organisation.ok_or_else(projects::deleted)?;
         self.orgs.gate(&organisation, Gate::ControlPlane)
     }
 

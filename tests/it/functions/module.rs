@@ -102,7 +102,7 @@ async fn a_browser_session_is_the_actor_of_a_routed_call() {
     let spec = json!({
         "functions": {"replace": {"f": function(code, &json!({}))}},
         "routes": {"replace": [{"pattern": "/app/*", "target": {"type": "function", "name": "f"}}]},
-        "database": {"expose": {"version": "1", "tables": [{"name": "notes", "policy": "user_owns_rows", "owner_column": "owner"}]}},
+        "database": {"expose": {"version": "1", "tables": [{"name": "notes", "expose": true, "policy": "user_owns_rows", "owner_column": "owner", "force_owner_on_insert": true}]}},
     });
     pool.project.deploy(&spec, &[code.as_bytes()]).await;
     let host = pool.project.host().await;
@@ -166,7 +166,7 @@ async fn the_data_api_is_there_for_users_and_for_the_admin() {
     );
     let spec = json!({
         "functions": {"replace": {"f": function(&code, &json!({}))}},
-        "database": {"expose": {"version": "1", "tables": [{"name": "items", "policy": "user_owns_rows", "owner_column": "owner"}]}},
+        "database": {"expose": {"version": "1", "tables": [{"name": "items", "expose": true, "policy": "user_owns_rows", "owner_column": "owner", "force_owner_on_insert": true}]}},
     });
     project.deploy(&spec, &[code.as_bytes()]).await;
     let users = Users::of(&project.id);

@@ -109,6 +109,9 @@ async fn explicit_paths_are_the_only_ones_and_stay_so() {
     project.deploy(&json!({"site": {"patch": {"put": put}}}), &objects).await;
     check();
     assert_eq!(get(appliance, &host, "/new.html").status, 404);
+    let public = project.live().await["static_public_paths"].clone();
+    let public: Vec<_> = public.as_array().unwrap().iter().map(|row| (&row["public_path"], &row["direct"])).collect();
+    assert_eq!(public, [(&json!("/events"), &json!(true))]);
 }
 
 #[tokio::test]

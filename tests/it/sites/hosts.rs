@@ -109,6 +109,29 @@ async fn the_data_api_answers_on_tenant_hosts_and_the_control_plane_does_not() {
     assert_eq!(get(appliance, &host, "/projects/v1").text(), "home", "a path like any other");
 }
 
+#[tokio::test]
+async fn a_name_is_compared_without_case_dot_and_port_and_strangers_cannot_forward_another() {
+    let appliance = Appliance::shared();
+    let (alpha, beta) = (appliance.api().provision().await, appliance.api().provision().await);
+    let (one, two) = (public_host(&alpha).await, public_host(&beta).await);
+    alpha.deploy_site(&[("index.html", "alpha")]).await;
+    beta.deploy_site(&[("index.html", "beta")]).await;
+    for host in [one.to_uppercase(), format!("{one}."), format!("{one}:9999"), format!("{}.:9999", one.to_uppercase())]
+    {
+        assert_eq!(get(appliance, &host, "/").text(), "alpha", "{host}");
+    }
+    for header in [
+        format!("X-Forwarded-Host: {two}"),
+        format!("Forwarded: host={two}"),
+        format!("X-Host: {two}"),
+        format!("X-Original-Host: {two}"),
+        format!("X-HTTP-Host-Override: {two}"),
+    ] {
+        let answer = send(appliance, "GET", &one, "/", &format!("{header}\r\n"));
+        assert_eq!(answer.text(), "alpha", "{header}");
+    }
+}
+
 #[test]
 fn forwarding_headers_of_strangers_change_nothing() {
     let appliance = Appliance::shared();

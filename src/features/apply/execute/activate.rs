@@ -45,8 +45,11 @@ impl Apply {
             in_project.commit().await.map_err(of_project_commit)?;
             self.faults.pass(Point::BetweenCommits).map_err(Stop::of)?;
         }
-        if let Err(error) = tx.commit().await {
-            drop(connection);
+        let committed = tx.commit().await;
+        // What follows takes connections of its own: holding one meanwhile, as many flips as the pool has connections
+        // would wait for each other.
+        drop(connection);
+        if let Err(error) = committed {
             // Nobody knows whether it was carried out, except the row itself.
             let is_ready = match self.operation(&execution.operation).await {
                 Ok(operation) => operation.status == Status::Ready,

@@ -14,14 +14,10 @@ use crate::engines::postgres::DatabaseError;
 /// Ids are checked by the tables, so this fails only on a damaged database.
 fn id<T: FromStr>(row: &Row, column: &str) -> Result<T, DatabaseError> {
     let text: &str = row.try_get(column)?;
-    text.parse().map_err(|_| damaged(column))
+    text.parse().map_err(|_| DatabaseError::damaged(column))
 }
 
 fn optional_id<T: FromStr>(row: &Row, column: &str) -> Result<Option<T>, DatabaseError> {
     let text: Option<&str> = row.try_get(column)?;
-    text.map(|text| text.parse().map_err(|_| damaged(column))).transpose()
-}
-
-fn damaged(column: &str) -> DatabaseError {
-    DatabaseError::Unavailable(format!("the control database holds a bad {column}"))
+    text.map(|text| text.parse().map_err(|_| DatabaseError::damaged(column))).transpose()
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio_postgres::{GenericClient, Row, types::Json};
 
-use super::{damaged, id, optional_id};
+use super::{id, optional_id};
 use crate::{
     common::{OperationId, PlanId, ProjectId, ReleaseId, Timestamp},
     engines::postgres::DatabaseError,
@@ -22,9 +22,9 @@ fn operation(row: &Row) -> Result<Operation, DatabaseError> {
         kind: match row.try_get("kind")? {
             "apply" => Kind::Apply,
             "promote" => Kind::Promote,
-            _ => return Err(damaged("kind")),
+            _ => return Err(DatabaseError::damaged("kind")),
         },
-        status: Status::from_stored(row.try_get("status")?).ok_or_else(|| damaged("status"))?,
+        status: Status::from_stored(row.try_get("status")?).ok_or_else(|| DatabaseError::damaged("status"))?,
         base: optional_id(row, "base_release_id")?,
         target: optional_id(row, "target_release_id")?,
         release: optional_id(row, "release_id")?,

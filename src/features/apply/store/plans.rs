@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_postgres::{GenericClient, types::Json};
 
-use super::{damaged, id, optional_id};
+use super::{id, optional_id};
 use crate::{
     common::{OperationId, PlanId, ProjectId, ReleaseId, Timestamp},
     engines::postgres::DatabaseError,
@@ -93,7 +93,7 @@ pub async fn find<C: GenericClient + Sync>(client: &C, plan: &PlanId) -> Result<
             "current" => BaseKind::Current,
             "empty" => BaseKind::Empty,
             "pinned" => BaseKind::Pinned,
-            _ => return Err(damaged("base_kind")),
+            _ => return Err(DatabaseError::damaged("base_kind")),
         },
         base: optional_id(&row, "base_release_id")?,
         manifest_digest: row.try_get("manifest_digest")?,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, GenericClient, types::Type};
 
-use super::damaged;
 use crate::{
     common::{OperationId, Timestamp},
     engines::{blobs::Sha256Digest, postgres::DatabaseError},
@@ -22,7 +21,7 @@ pub async fn registry(platform: &Client) -> Result<BTreeMap<String, Applied>, Da
     let rows = platform.query("select migration_id, checksum_hex, applied_at from internal.migrations", &[]).await?;
     rows.iter()
         .map(|row| {
-            let checksum = row.try_get::<_, &str>(1)?.parse().map_err(|_| damaged("checksum_hex"))?;
+            let checksum = row.try_get::<_, &str>(1)?.parse().map_err(|_| DatabaseError::damaged("checksum_hex"))?;
             Ok((row.try_get(0)?, Applied { checksum, at: row.try_get(2)? }))
         })
         .collect()

@@ -114,70 +114,72 @@ fn covered_files<'a>(route: &RouteEntry, manifest: &'a StaticManifest) -> Vec<&'
     }
 }
 
-fn aliases(state: &ReleaseState, manifest: &StaticManifest, warnings: &mut Vec<Warning>) {
-    let mut shadowing = Vec::new();
-    let mut redundant = Vec::new();
-    let mut duplicate = Vec::new();
-    let mut relative = Vec::new();
-    let mut extensionless = Vec::new();
-    for route in &state.routes {
-        let RouteTarget::Static { file } = &route.target else { continue };
-        let pattern = route.pattern.as_str();
+/// What is to be said of one alias.
+struct Alias<'a> {
+    pattern: &'a str,
+    /// The file its path would serve without it.
+    hides: Option<&'a str>,
+    file: &'a str,
+    has_path_of_its_own: bool,
+    moves_html: bool,
+    is_bare_non_html: bool,
+}
+
+impl<'a> Alias<'a> {
+    fn of(route: &'a RouteEntry, state: &'a ReleaseState, manifest: &'a StaticManifest) -> Option<Self> {
+        let RouteTarget::Static { file } = &route.target else { return None };
         let public = route.literal();
-        match reachable_without(&public, state, manifest) {
-            Some(asset) if asset == file => redundant.push(pattern),
-            Some(_) => shadowing.push(pattern),
-            None => {}
-        }
         let canonical = format!("/{file}");
-        if canonical != public && manifest.files.get(&canonical).is_some_and(|entry| entry.direct) {
-            duplicate.push(pattern);
-        }
-        let html = state.site.get(file).is_some_and(|site| is_html(file, &site.content_type));
-        if html && directory(&public) != directory(&canonical) {
-            relative.push(pattern);
-        }
+        let is_html = state.site.get(file).is_some_and(|site| is_html(file, &site.content_type));
+        let is_direct = manifest.files.get(&canonical).is_some_and(|entry| entry.direct);
         let last = folded(&public).rsplit('/').next().unwrap_or("");
-        if !html && !last.contains('.') {
-            extensionless.push(pattern);
-        }
+        Some(Self {
+            pattern: &route.pattern,
+            hides: reachable_without(&public, state, manifest),
+            file,
+            has_path_of_its_own: canonical != public && is_direct,
+            moves_html: is_html && directory(&public) != directory(&canonical),
+            is_bare_non_html: !is_html && !last.contains('.'),
+        })
     }
-    let rows = [
-        (
-            Warning::warn("STATIC_ALIAS_SHADOWS_STATIC_PATH", "Aliases hide other files that have the same path."),
-            shadowing,
+}
+
+fn aliases(state: &ReleaseState, manifest: &StaticManifest, warnings: &mut Vec<Warning>) {
+    let all: Vec<Alias<'_>> = state.routes.iter().filter_map(|route| Alias::of(route, state, manifest)).collect();
+    let mut say = |warning: Warning, applies: fn(&Alias<'_>) -> bool| {
+        let named: Vec<&str> = all.iter().filter(|alias| applies(alias)).map(|alias| alias.pattern).collect();
+        if !named.is_empty() {
+            warnings.push(warning.affecting(named));
+        }
+    };
+    say(
+        Warning::warn("STATIC_ALIAS_SHADOWS_STATIC_PATH", "Aliases hide other files that have the same path."),
+        |alias| alias.hides.is_some_and(|hidden| hidden != alias.file),
+    );
+    say(
+        Warning::info("STATIC_ALIAS_REDUNDANT_PUBLIC_PATH", "Aliases repeat a path that serves the same file anyway."),
+        |alias| alias.hides == Some(alias.file),
+    );
+    say(
+        Warning::info(
+            "STATIC_ALIAS_DUPLICATE_CANONICAL_URL",
+            "The files of these aliases have a path of their own too.",
         ),
-        (
-            Warning::info(
-                "STATIC_ALIAS_REDUNDANT_PUBLIC_PATH",
-                "Aliases repeat a path that serves the same file anyway.",
-            ),
-            redundant,
+        |alias| alias.has_path_of_its_own,
+    );
+    say(
+        Warning::warn(
+            "STATIC_ALIAS_RELATIVE_ASSET_RISK",
+            "These aliases serve HTML from another directory: relative links in it may break.",
         ),
-        (
-            Warning::info(
-                "STATIC_ALIAS_DUPLICATE_CANONICAL_URL",
-                "The files of these aliases have a path of their own too.",
-            ),
-            duplicate,
+        |alias| alias.moves_html,
+    );
+    say(
+        Warning::warn(
+            "STATIC_ALIAS_EXTENSIONLESS_NON_HTML",
+            "Aliases without an extension serve files that are not HTML.",
         ),
-        (
-            Warning::warn(
-                "STATIC_ALIAS_RELATIVE_ASSET_RISK",
-                "These aliases serve HTML from another directory: relative links in it may break.",
-            ),
-            relative,
-        ),
-        (
-            Warning::warn(
-                "STATIC_ALIAS_EXTENSIONLESS_NON_HTML",
-                "Aliases without an extension serve files that are not HTML.",
-            ),
-            extensionless,
-        ),
-    ];
-    warnings.extend(
-        rows.into_iter().filter(|(_, names)| !names.is_empty()).map(|(warning, names)| warning.affecting(names)),
+        |alias| alias.is_bare_non_html,
     );
 }
 
