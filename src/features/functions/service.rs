@@ -117,7 +117,6 @@ struct Base {
     state: Arc<ReleaseState>,
     /// Generation of the release, version of the secrets, rebuilds, key of users' tokens.
     version: (i64, u64, u64, Option<String>),
-
     /// What all functions have in their environment.
     environment: Vec<(String, String)>,
     redactor: Arc<Redactor>,
