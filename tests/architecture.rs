@@ -141,3 +141,54 @@ fn unsafe_code_stays_in_its_audited_spots() {
     files.sort();
     assert_eq!(files, ["src/engines/postgres/launch.rs", "src/engines/sandbox/guest.rs"]);
 }
+
+/// `R402_AUTH_*` in a text.
+fn auth_codes(text: &str) -> BTreeSet<String> {
+    let is_code = |c: char| c.is_ascii_uppercase() || c == '_';
+    let starts = text.match_indices("R402_AUTH_").map(|(at, start)| (at, at + start.len()));
+    let codes = starts.map(|(at, from)| {
+        let length = text[from..].find(|c| !is_code(c)).unwrap_or(text.len() - from);
+        text[at..from + length].to_owned()
+    });
+    // A prefix alone, as in a pattern, names no code.
+    codes.filter(|code| code.len() > "R402_AUTH_".len() && !code.ends_with('_')).collect()
+}
+
+#[test]
+fn every_auth_code_is_documented_with_the_test_that_proves_it() {
+    // Codes of other programs.
+    const WITHOUT_TEST: [&str; 2] = ["R402_AUTH_STATE_CHANGING_GET", "R402_AUTH_SOURCE_SCAN_ERROR"];
+    let page = fs::read_to_string("docs/auth-errors.md").unwrap();
+    let rows: BTreeMap<String, Vec<String>> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(|cell| cell.trim().replace('`', "")).collect::<Vec<_>>())
+        .map(|cells| (cells[1].clone(), cells))
+        .collect();
+    for (code, cells) in &rows {
+        let Some((file, test)) = cells[4].split_once(": ") else {
+            assert!(WITHOUT_TEST.contains(&code.as_str()), "{code} has no test");
+            continue;
+        };
+        let source = fs::read_to_string(file).unwrap_or_else(|_| panic!("{code}: there is no file {file}"));
+        assert!(source.contains(&format!("fn {test}(")), "{code}: {file} has no test {test}");
+    }
+    let mut raised = BTreeSet::new();
+    for file in sources(Path::new("src")) {
+        raised.extend(auth_codes(&fs::read_to_string(file).unwrap()));
+    }
+    // The guest writes them without their prefix.
+    let guest = fs::read_to_string("web/guest/src/run402/auth-errors.ts").unwrap();
+    let thrown =
+        guest.split("told(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('\'')?.split('\'').next());
+    raised.extend(thrown.map(|name| format!("R402_AUTH_{name}")));
+    let undocumented: Vec<&String> = raised.iter().filter(|code| !rows.contains_key(*code)).collect();
+    assert!(undocumented.is_empty(), "docs/auth-errors.md lacks {undocumented:?}");
+    let unraised: Vec<&String> = rows
+        .keys()
+        .filter(|code| {
+            code.starts_with("R402_AUTH_") && !raised.contains(*code) && !WITHOUT_TEST.contains(&code.as_str())
+        })
+        .collect();
+    assert!(unraised.is_empty(), "docs/auth-errors.md has codes that nothing raises: {unraised:?}");
+}

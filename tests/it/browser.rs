@@ -35,8 +35,8 @@ fn install() {
     }
 }
 
-#[test]
-fn a_browser_shows_the_greeting_and_runs_a_deployed_site() {
+/// Runs a suite with a browser, or says why not.
+fn run(suite: &str) {
     let Some(browser) = chromium().or_else(|| {
         install();
         chromium()
@@ -51,5 +51,15 @@ fn a_browser_shows_the_greeting_and_runs_a_deployed_site() {
     let pictures = std::env::var_os("RUN402_TEST_SCREENSHOTS").map(PathBuf::from);
     let mut environment = vec![("RUN402_TEST_CHROMIUM", browser.as_path())];
     environment.extend(pictures.as_deref().map(|dir| ("RUN402_TEST_SCREENSHOTS", dir)));
-    clients::run_with("browser.test.mjs", &environment);
+    clients::run_with(suite, &environment);
+}
+
+#[test]
+fn a_browser_shows_the_greeting_and_runs_a_deployed_site() {
+    run("browser.test.mjs");
+}
+
+#[test]
+fn a_browser_signs_users_up_in_and_out_of_an_app_of_their_own_rows() {
+    run("auth-browser.test.mjs");
 }

@@ -60,6 +60,11 @@ impl Wallet {
         bytes
     }
 
+    /// `personal_sign`, as a wallet answers it.
+    pub fn personal_sign(&self, text: &str) -> String {
+        format!("0x{}", hex::encode(self.sign(eip191_hash_message(text))))
+    }
+
     /// What the SDK would sign for a request to `url`, open to changes before it is signed.
     pub fn sign_in(&self, domain: &str, url: &str) -> SignIn {
         let now = Timestamp::now();

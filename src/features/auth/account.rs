@@ -11,18 +11,16 @@ use super::{
     passwords,
     service::Auth,
     store,
+    tenants::TENANT_PREFIX,
     types::{Session, User},
 };
 use crate::{common::ApiResult, features::projects::Project};
-
-/// Ways of signing in that prove an account from outside, besides the tenants' own.
-const TENANT_PREFIX: &str = "tenant:";
 
 impl Auth {
     /// A password from the account page: the current one where it was given, else the fresh sign-in is enough.
     ///
     /// # Errors
-    /// 400 for the new password, 401 `R402_AUTH_INVALID_CREDENTIALS`, 429.
+    /// 400 for the new password, 401 `R402_AUTH_INVALID_CREDENTIALS`, 403 `PASSWORD_SET_DISABLED`, 429.
     pub(super) async fn change_hosted_password(
         &self,
         project: &Project,
@@ -32,6 +30,7 @@ impl Auth {
         current: Option<&str>,
     ) -> ApiResult<()> {
         passwords::check_new("new_password", new, HOSTED_MINIMUM)?;
+        self.may_set_password(user).await?;
         self.check_current(project, user, current).await?;
         self.replace_password(user, session, new).await
     }
@@ -39,10 +38,23 @@ impl Auth {
     /// The password functions set for their visitor: a fresh sign-in is the proof.
     ///
     /// # Errors
-    /// 400 for the password.
+    /// 400 for the password, 403 `PASSWORD_SET_DISABLED`.
     pub(super) async fn set_account_password(&self, caller: &UserCaller, new: &str) -> ApiResult<()> {
         passwords::check_new("new_password", new, HOSTED_MINIMUM)?;
+        self.may_set_password(&caller.user).await?;
         self.replace_password(&caller.user, &caller.session, new).await
+    }
+
+    /// Whether a user without a password may set one.
+    ///
+    /// # Errors
+    /// 403 `PASSWORD_SET_DISABLED`
+    pub(super) async fn may_set_password(&self, user: &User) -> ApiResult<()> {
+        if user.password_hash.is_some() || self.pool_settings(&user.project).await?.allow_password_set {
+            Ok(())
+        } else {
+            Err(AuthError::PasswordSetDisabled.into())
+        }
     }
 
     /// Ends every session of the user; answers how many were live.

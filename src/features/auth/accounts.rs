@@ -159,11 +159,7 @@ impl Auth {
                     return Err(AuthError::FreshnessRequired { minutes: RESET_MINUTES }.into());
                 }
             }
-            (None, _) => {
-                if !self.pool_settings(&project.id).await?.allow_password_set {
-                    return Err(AuthError::PasswordSetDisabled.into());
-                }
-            }
+            (None, _) => self.may_set_password(user).await?,
         }
         self.replace_password(user, session, new).await
     }

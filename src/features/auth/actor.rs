@@ -4,6 +4,11 @@
 //! The envelope's key is an HMAC key that the function's own runtime knows, so every project has its own: who holds one
 //! cannot speak for another project. Keys are derived from the master key and stored nowhere.
 
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -61,14 +66,86 @@ impl Auth {
         format!("{}.{}", URL_SAFE_NO_PAD.encode(&envelope), URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// `x-run402-actor-token`: good for the function's own calls, a little longer than it may run.
+    /// `x-run402-actor-token`: good for the function's own calls, a little longer than it may run. The requests of a
+    /// few seconds share one, because a signature costs more than all the rest of telling who visits.
     ///
     /// # Errors
     /// When the key cannot be read.
     pub(super) async fn actor_token(&self, visit: &Visit, function_seconds: i64) -> ApiResult<String> {
-        let settings = self.pool_settings(&visit.user.project).await?;
-        let seconds = (function_seconds + 30).max(ENVELOPE_SECONDS);
-        Ok(self.access_token(&visit.user, &visit.session, &settings, seconds).await?.0)
+        let seconds = function_seconds.saturating_add(30).max(ENVELOPE_SECONDS);
+        let now = self.clock.now().as_seconds();
+        let facts = Facts::of(visit, seconds, self.keys.signing_kid(&visit.user.project));
+        if let Some(token) = self.actor_tokens.find(visit.session.id, &facts, now) {
+            return Ok(token);
+        }
+        let token = self.access_token(&visit.user, &visit.session, visit.role, seconds + SHARED_SECONDS).await?;
+        self.actor_tokens.keep(visit.session.id, Kept { facts, token: token.clone(), until: now + SHARED_SECONDS });
+        Ok(token)
+    }
+}
+
+/// How long requests of a session share a token, in seconds. It lives that much longer.
+const SHARED_SECONDS: i64 = 10;
+/// Sessions whose tokens are kept at most: about 4 MB.
+const MAX_KEPT: usize = 4096;
+
+/// All that a token says or depends on, besides its times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Facts {
+    user: uuid::Uuid,
+    role: &'static str,
+    email: Option<String>,
+    amr: Vec<String>,
+    auth_time: i64,
+    authz_version: i64,
+    seconds: i64,
+    kid: Option<String>,
+}
+
+impl Facts {
+    fn of(visit: &Visit, seconds: i64, kid: Option<String>) -> Self {
+        let Visit { user, session, role } = visit;
+        Self {
+            user: user.id,
+            role,
+            email: user.email.clone(),
+            amr: session.amr.clone(),
+            auth_time: session.auth_time.as_seconds(),
+            authz_version: user.authz_version,
+            seconds,
+            kid,
+        }
+    }
+}
+
+struct Kept {
+    facts: Facts,
+    token: String,
+    /// Seconds since 1970.
+    until: i64,
+}
+
+/// Tokens made a moment ago, by session. Whether the session lives is asked before, each time.
+#[derive(Default)]
+pub(super) struct ActorTokens(Mutex<HashMap<uuid::Uuid, Kept>>);
+
+impl ActorTokens {
+    fn find(&self, session: uuid::Uuid, facts: &Facts, now: i64) -> Option<String> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.get(&session).filter(|kept| kept.until > now && kept.facts == *facts)?;
+        Some(kept.token.clone())
+    }
+
+    fn keep(&self, session: uuid::Uuid, token: Kept) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_KEPT {
+            let now = token.until - SHARED_SECONDS;
+            kept.retain(|_, one| one.until > now);
+            if kept.len() >= MAX_KEPT {
+                kept.clear();
+            }
+        }
+        kept.insert(session, token);
     }
 }
 
@@ -95,5 +172,37 @@ mod tests {
         ] {
             assert_eq!(host_and_path(url), (host.to_owned(), path.to_owned()), "{url}");
         }
+    }
+
+    #[test]
+    fn a_token_is_shared_for_a_moment_and_by_the_same_facts_only() {
+        let facts = Facts {
+            user: uuid::Uuid::new_v4(),
+            role: "authenticated",
+            email: None,
+            amr: vec!["password".into()],
+            auth_time: 1,
+            authz_version: 1,
+            seconds: 60,
+            kid: Some("uk_a".into()),
+        };
+        let (tokens, session) = (ActorTokens::default(), uuid::Uuid::new_v4());
+        tokens.keep(session, Kept { facts: facts.clone(), token: "t".into(), until: 10 });
+        assert_eq!(tokens.find(session, &facts, 9), Some("t".into()));
+        assert_eq!(tokens.find(session, &facts, 10), None);
+        assert_eq!(tokens.find(uuid::Uuid::new_v4(), &facts, 9), None);
+        for other in [
+            Facts { role: "project_admin", ..facts.clone() },
+            Facts { authz_version: 2, ..facts.clone() },
+            Facts { auth_time: 2, ..facts.clone() },
+            Facts { seconds: 90, ..facts.clone() },
+            Facts { kid: Some("uk_b".into()), ..facts.clone() },
+        ] {
+            assert_eq!(tokens.find(session, &other, 9), None, "{other:?}");
+        }
+        for _ in 0..MAX_KEPT + 10 {
+            tokens.keep(uuid::Uuid::new_v4(), Kept { facts: facts.clone(), token: "t".into(), until: 10 });
+        }
+        assert!(tokens.0.lock().unwrap().len() <= MAX_KEPT);
     }
 }

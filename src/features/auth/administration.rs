@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     email::{EmailAddress, normalised_domain},
     error::{AuthError, bad_field},
+    limits::Rule,
     magic_links::LinkRequest,
     mail::Locale,
     service::Auth,
@@ -48,6 +49,20 @@ pub(super) struct Enrolled {
 }
 
 impl Auth {
+    /// Signs with a new key from now on.
+    ///
+    /// # Errors
+    /// 429: retired keys stay published for hours, and every function starts anew.
+    pub(super) async fn rotate_keys(&self, project: &Project) -> ApiResult<Value> {
+        self.limits.take(Rule::KeyRotations, &[project.id.as_str()])?;
+        self.keys.rotate(&project.id).await?;
+        let kid = self.keys.signing_kid(&project.id);
+        let connection = self.connection().await?;
+        let details = json!({"kid": kid});
+        store::users::audit(&**connection, &project.id, None, "keys_rotated", &details, self.clock.now()).await?;
+        Ok(json!({"status": "rotated", "kid": kid}))
+    }
+
     /// Creates or updates a user by address, and invites him.
     ///
     /// # Errors

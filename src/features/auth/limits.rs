@@ -32,6 +32,8 @@ pub(super) enum Rule {
     MagicLinksPerIp,
     /// Notices to the owner of an address that somebody signs up with.
     SignupNotices,
+    /// New signing keys of one project.
+    KeyRotations,
 }
 
 impl Rule {
@@ -45,6 +47,7 @@ impl Rule {
             Self::PasskeyOptions | Self::OauthStart | Self::HostedForms | Self::MagicLinksPerIp => (60, 60, "ip"),
             Self::AccountMutations => (30, 60, "user"),
             Self::SignupNotices => (2, 3600, "email"),
+            Self::KeyRotations => (6, 3600, "project"),
         }
     }
 }

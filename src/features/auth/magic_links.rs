@@ -126,7 +126,7 @@ impl Auth {
         suppressed: bool,
     ) -> ApiResult<()> {
         let name = store::users::project_facts(tx, project).await?.name;
-        let sender = self.settings.mail_sender.clone().unwrap_or_else(|| format!("noreply@{}", self.domain));
+        let sender = self.settings.mail_sender.clone().unwrap_or_else(|| format!("noreply@mail.{}", self.domain));
         let mail = mail::compose(&sender, to, &name, locale, occasion).map_err(ApiError::internal)?;
         self.mailer.hand_over(tx, project, mail, suppressed).await?;
         Ok(())

@@ -34,19 +34,21 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Tolerance for clocks, in seconds.
 const LEEWAY: u64 = 30;
 
-/// One of `auth.oidc`: an issuer whose id tokens sign in to a project (06 §10.5).
+/// One of `auth.oidc`: an issuer whose id tokens sign in to the site of a project (06 §10.5).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OidcIssuer {
-    pub project: ProjectId,
+    /// None: every project that has no issuer of its own.
+    #[serde(default)]
+    pub project: Option<ProjectId>,
     /// Its discovery document is below it.
     pub issuer: Url,
-    /// `aud` of its tokens for this project.
+    /// `aud` of its tokens for the site.
     pub audience: String,
 }
 
 /// The configured issuers.
-pub(super) struct Issuers(HashMap<ProjectId, Provider>);
+pub(super) struct Issuers(HashMap<Option<ProjectId>, Provider>);
 
 impl Issuers {
     pub fn new(configured: &[OidcIssuer]) -> Self {
@@ -56,7 +58,7 @@ impl Issuers {
 
     /// The issuer of a project, if it has one.
     pub fn of(&self, project: &ProjectId) -> Option<&Provider> {
-        self.0.get(project)
+        self.0.get(&Some(project.clone())).or_else(|| self.0.get(&None))
     }
 }
 

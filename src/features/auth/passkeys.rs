@@ -104,12 +104,12 @@ impl Auth {
         if origin.is_some_and(|origin| origin != party.origin) {
             return Err(bad_field("app_origin", "app_origin must be the origin the request comes from."));
         }
-        let allowed = match self.hosts.resolve(&party.id) {
-            Ok(Bound::Subdomain { project: owner, .. }) => owner == *project,
+        let allowed = self.hosts.resolve(&party.id).is_ok_and(|bound| match (bound.owner(), &bound) {
+            (Some(owner), _) => owner == project,
+            (None, Bound::Project(_) | Bound::Deployment(_)) => false,
             // The machine of a developer; the bare name is his, also where it is this box's base domain.
-            Ok(Bound::Api | Bound::UnknownManaged | Bound::Foreign) => is_loopback(&party.id),
-            Ok(Bound::Project(_) | Bound::Deployment(_)) | Err(_) => false,
-        };
+            (None, _) => is_loopback(&party.id),
+        });
         if allowed {
             Ok(party)
         } else {

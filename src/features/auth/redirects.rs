@@ -28,14 +28,15 @@ impl Auth {
 
     fn allowed_name(&self, project: &ProjectId, url: &Url, name: &str) -> bool {
         let is_loopback = name == "localhost" || name.ends_with(".localhost");
-        match self.hosts.resolve(name) {
-            Ok(Bound::Subdomain { project: owner, .. }) => {
-                owner == *project && (is_loopback || self.is_served_origin(url))
-            }
+        let Ok(bound) = self.hosts.resolve(name) else { return false };
+        if let Some(owner) = bound.owner() {
+            return owner == project && (is_loopback || self.is_served_origin(url));
+        }
+        match bound {
             // Names of this machine are the developer's own, except those that belong to somebody here.
-            Ok(Bound::Project(owner)) => is_loopback && owner == *project,
-            Ok(Bound::Deployment(_)) | Err(_) => false,
-            Ok(Bound::Api | Bound::UnknownManaged | Bound::Foreign) => is_loopback,
+            Bound::Project(owner) => is_loopback && owner == *project,
+            Bound::Deployment(_) => false,
+            _ => is_loopback,
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
+    actor::ActorTokens,
     google::GoogleSettings,
     hosted::forgery::Forms,
     limits::Limits,
@@ -38,7 +39,7 @@ pub struct AuthSettings {
     pub limit_factor: u32,
     /// Magic links one project may send in an hour; `None`: what its tier says (50, 200 or 1000).
     pub magic_links_per_hour: Option<u32>,
-    /// Address that mail of this feature comes from. Default: `noreply@<domain>`.
+    /// Address that mail of this feature comes from. Default: `noreply@mail.<domain>`.
     pub mail_sender: Option<String>,
 }
 
@@ -101,6 +102,7 @@ pub struct Auth {
     pub(super) google: Option<Provider>,
     pub(super) issuers: Issuers,
     pub(super) forms: Forms,
+    pub(super) actor_tokens: ActorTokens,
     /// Set once functions exist, which need this service.
     signup_hook: OnceLock<Arc<dyn SignupHook>>,
     /// Keys digests of addresses and cookie secrets: a dump of the database alone proves nothing.
@@ -117,6 +119,7 @@ impl Auth {
             google: parts.settings.google.provider(),
             issuers: Issuers::new(&parts.settings.oidc),
             forms: Forms::default(),
+            actor_tokens: ActorTokens::default(),
             signup_hook: OnceLock::new(),
             pepper: *parts.master_key.derive("app-user sessions"),
             control: parts.control,

@@ -21,6 +21,8 @@ use super::{
 };
 use crate::common::{ApiError, ApiResult, ProjectId};
 
+/// What the provider of an asserted identity begins with.
+pub(super) const TENANT_PREFIX: &str = "tenant:";
 /// Longest directive, tenant and subject, in bytes; the last two also fit their columns.
 const MAX_DIRECTIVE: usize = 8 * 1024;
 const MAX_TENANT: usize = 128;
@@ -154,7 +156,7 @@ impl Auth {
         client: &Client,
     ) -> ApiResult<Minted> {
         let now = self.clock.now();
-        let provider = format!("tenant:{}", assertion.tenant);
+        let provider = format!("{TENANT_PREFIX}{}", assertion.tenant);
         let newcomer = Newcomer {
             vouched: Vouched {
                 provider: &provider,

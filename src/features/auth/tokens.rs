@@ -97,7 +97,8 @@ impl Auth {
         let refresh_token = secret::generate();
         let expires_at = self.refresh_expiry(session.auth_time);
         store::sessions::insert_refresh_token(tx, &secret::digest(&refresh_token), session.id, expires_at).await?;
-        let (access_token, downgraded) = self.access_token(user, session, settings, TOKEN_SECONDS).await?;
+        let (role, downgraded) = settings.role(user, &session.amr);
+        let access_token = self.access_token(user, session, role, TOKEN_SECONDS).await?;
         Ok(SessionResult {
             access_token,
             token_type: "bearer",
@@ -110,15 +111,14 @@ impl Auth {
         })
     }
 
-    /// An access token, and whether its role is less than the user's.
+    /// An access token.
     pub(super) async fn access_token(
         &self,
         user: &User,
         session: &Session,
-        settings: &PoolSettings,
+        role: &str,
         seconds: i64,
-    ) -> ApiResult<(String, bool)> {
-        let (role, downgraded) = settings.role(user, &session.amr);
+    ) -> ApiResult<String> {
         let now = self.clock.now().as_seconds();
         let mut claims = Map::from_iter([
             ("sub".to_owned(), json!(user.id)),
@@ -135,7 +135,7 @@ impl Auth {
         if user.is_test {
             claims.insert("is_test".to_owned(), Value::Bool(true));
         }
-        Ok((self.keys.mint(&user.project, claims).await?, downgraded))
+        self.keys.mint(&user.project, claims).await
     }
 
     /// Makes sure that the project has a signing key, so that minting inside a transaction needs no second

@@ -235,11 +235,14 @@ impl Default for PoolSettings {
 impl PoolSettings {
     /// The role in a token of `user` whose session was proved by `amr`, and whether it is less than intended.
     pub fn role(&self, user: &User, amr: &[String]) -> (&'static str, bool) {
-        let downgraded = user.is_admin
-            && self.require_passkey_for_project_admin
-            && !amr.iter().any(|method| method == method::PASSKEY);
-        if user.is_admin && !downgraded { ("project_admin", false) } else { ("authenticated", downgraded) }
+        role_of(user, amr, self.require_passkey_for_project_admin)
     }
+}
+
+/// As [`PoolSettings::role`], where only the setting that matters was read.
+pub(super) fn role_of(user: &User, amr: &[String], admin_needs_passkey: bool) -> (&'static str, bool) {
+    let downgraded = user.is_admin && admin_needs_passkey && !amr.iter().any(|method| method == method::PASSKEY);
+    if user.is_admin && !downgraded { ("project_admin", false) } else { ("authenticated", downgraded) }
 }
 
 /// A stored passkey.

@@ -28,6 +28,7 @@ use crate::{
         identity::{KeyRole, bearer_token},
         projects::Project,
         releases::{FunctionClass, ServedRelease},
+        sites::note_spoofing,
         user_keys::Claims,
     },
 };
@@ -80,9 +81,7 @@ impl Functions {
         let subject = user.as_ref().map(|claims| claims.sub.clone());
         let passed = self.pass_gate(&project, &release, state, subject).await?;
         let body = read_body(body).await?;
-        if headers::is_spoofed(&parts.headers) {
-            tracing::warn!(project = %project.id, request_id, "R402_AUTH_ACTOR_HEADER_SPOOF");
-        }
+        note_spoofing(&parts.headers, &project.id, request_id);
         let mut seen = headers::inbound(&parts.headers);
         let mut told = Told::default();
         if user.is_some()

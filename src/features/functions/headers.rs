@@ -26,15 +26,6 @@ const PLATFORM_CREDENTIALS: [&str; 7] = [
 const PLATFORM_PREFIX: &str = "x-run402-";
 /// A session the function wants made (05 §10.7).
 pub(super) const MINT_DIRECTIVE: &str = "x-run402-mint-directive";
-/// What only the gateway may say; a client that sends it is up to something.
-const SPOOFED: [&str; 5] = [
-    "x-run402-actor-context",
-    "x-run402-actor-token",
-    "x-run402-user-id",
-    "x-run402-user-role",
-    "x-run402-user-membership",
-];
-
 /// What the platform tells a function about its request (05 §8.3).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told(Vec<(&'static str, String)>);
@@ -55,11 +46,6 @@ impl Told {
             }
         }
     }
-}
-
-/// Whether a client claims to be the gateway.
-pub(super) fn is_spoofed(received: &HeaderMap) -> bool {
-    SPOOFED.iter().any(|name| received.contains_key(*name))
 }
 
 /// The client's headers as a function may see them. `apikey` and `authorization` stay.
@@ -165,11 +151,5 @@ mod tests {
             ("content-type", "text/html"),
         ]));
         assert_eq!(names(&sent), ["content-type", "set-cookie", "set-cookie"]);
-    }
-
-    #[test]
-    fn spoofing_is_noticed() {
-        assert!(is_spoofed(&headers(&[("x-run402-actor-token", "t")])));
-        assert!(!is_spoofed(&headers(&[("x-run402-client", "t")])));
     }
 }

@@ -115,8 +115,8 @@ pub struct Functions {
 /// What the functions of a release are called with, as long as nothing of it changes.
 struct Base {
     state: Arc<ReleaseState>,
-    /// Generation of the release, version of the secrets, rebuilds.
-    version: (i64, u64, u64),
+    /// Generation of the release, version of the secrets, rebuilds, key of users' tokens.
+    version: (i64, u64, u64, Option<String>),
     /// What all functions have in their environment.
     environment: Vec<(String, String)>,
     redactor: Arc<Redactor>,
@@ -366,7 +366,9 @@ impl Functions {
     async fn base(&self, release: &ServedRelease) -> ApiResult<Arc<Base>> {
         let project = &release.project;
         // Read before the values: a change meanwhile makes what is kept look old, never new.
-        let version = (release.generation, self.secrets.version(project), self.builds.load(Ordering::Relaxed));
+        // An instance keeps the keys it verifies users' tokens with: a new key wants new instances (06 §9.2).
+        let keys = self.user_keys.signing_kid(project);
+        let version = (release.generation, self.secrets.version(project), self.builds.load(Ordering::Relaxed), keys);
         let is_current = |base: &&Arc<Base>| base.version == version && Arc::ptr_eq(&base.state, &release.state);
         let kept = {
             let bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
@@ -413,7 +415,8 @@ fn prepared(base: &Base, release: &ServedRelease, name: &str, state: &FunctionSt
     let mut environment = Vec::with_capacity(base.environment.len() + 1);
     environment.extend_from_slice(&base.environment);
     environment.push(("RUN402_FUNCTION_NAME".to_owned(), name.to_owned()));
-    let identity = json!([release.release.as_str(), release.generation, state, environment, base.version.2]);
+    let identity =
+        json!([release.release.as_str(), release.generation, state, environment, base.version.2, base.version.3]);
     let version = FunctionVersion {
         project: release.project.clone(),
         release: release.release.clone(),

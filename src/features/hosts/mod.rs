@@ -43,6 +43,17 @@ pub enum Bound {
     Foreign,
 }
 
+impl Bound {
+    /// The project whose own name this is: where its users' cookies, passkeys and redirects may live. Names that only
+    /// lead to a project (`pr-`, `dpl-`) are not its own.
+    pub fn owner(&self) -> Option<&ProjectId> {
+        match self {
+            Self::Subdomain { project, .. } => Some(project),
+            Self::Api | Self::Project(_) | Self::Deployment(_) | Self::UnknownManaged | Self::Foreign => None,
+        }
+    }
+}
+
 /// Request extension of an API call that came in on a tenant host: the host names the project.
 #[derive(Clone, Debug)]
 pub struct TenantHost {

@@ -28,7 +28,7 @@ mod settings;
 
 pub use accept::prefers_html;
 pub use page::error_page;
-pub use routed::{FunctionRunner, Invocation, NoFunctions};
+pub use routed::{FunctionRunner, Invocation, NoFunctions, note_spoofing};
 pub use routes::router;
 pub use serve::{Dependencies, NoReleases, Sites, Visit};
 pub use settings::SiteSettings;

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::error::SiteError;
 use crate::{
-    common::{ApiError, ApiResult},
+    common::{ApiError, ApiResult, ProjectId},
     features::releases::ServedRelease,
 };
 
@@ -21,6 +21,15 @@ const CACHE: HeaderName = HeaderName::from_static("x-run402-cache");
 /// Names the error of a page that crashed (contract 05 §4.4).
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-run402-error-code");
 const PLATFORM_PREFIX: &str = "x-run402-";
+
+/// What only the gateway may say; a client that sends it is up to something.
+const SPOOFED: [&str; 5] = [
+    "x-run402-actor-context",
+    "x-run402-actor-token",
+    "x-run402-user-id",
+    "x-run402-user-role",
+    "x-run402-user-membership",
+];
 
 /// Headers of one connection only (RFC 9110 §7.6.1), besides those `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -87,6 +96,13 @@ pub(super) struct Told<'a> {
     pub host: &'a str,
     /// Whether a trusted proxy sent the request, whose word on the client is passed on.
     pub trusted_peer: bool,
+}
+
+/// Says in the log that a client claims to be the gateway (06 §9.4). What it claims is dropped.
+pub fn note_spoofing(received: &HeaderMap, project: &ProjectId, request_id: &str) {
+    if SPOOFED.iter().any(|name| received.contains_key(*name)) {
+        tracing::warn!(%project, request_id, "R402_AUTH_ACTOR_HEADER_SPOOF");
+    }
 }
 
 /// The headers a function sees.

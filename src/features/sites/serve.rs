@@ -329,6 +329,7 @@ impl Sites {
         let (origin, host) = self.hosts.origin(&visit.host, visit.forwarded_scheme);
         let told =
             Told { release, function, pattern, request_id: &request_id, host: &host, trusted_peer: visit.trusted_peer };
+        routed::note_spoofing(&parts.headers, &release.project, &request_id);
         let head_only = parts.method == Method::HEAD;
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let invocation = Invocation {

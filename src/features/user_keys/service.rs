@@ -2,13 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 use jiff::SignedDuration;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::{
     keys, store,
@@ -27,12 +28,17 @@ const PUBLISHED_AFTER_RETIREMENT: SignedDuration = SignedDuration::from_hours(2)
 const ISSUER: &str = "agentdb";
 const SEAL_PURPOSE: &str = "user signing key";
 
+/// Verified tokens remembered, so that a signature is checked once and not with every request.
+const REMEMBERED_TOKENS: usize = 10_000;
+
 /// The service.
 pub struct UserKeys {
     database: Database,
     master_key: MasterKey,
     clock: Clock,
     snapshot: ArcSwap<Snapshot>,
+    /// By the token's digest: whose key signed it, and what it says. Key, project and times are looked at each time.
+    remembered: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
     /// Held from a change to the snapshot that shows it, so that an older reading never follows a newer one.
     changing: tokio::sync::Mutex<()>,
 }
@@ -94,7 +100,8 @@ impl UserKeys {
     pub async fn start(database: Database, master_key: MasterKey, clock: Clock) -> Result<Self, DatabaseError> {
         let keys = store::load(&database.get().await?, None, horizon(clock.now())).await?;
         let snapshot = ArcSwap::from_pointee(Snapshot::default().with(keys, None));
-        Ok(Self { database, master_key, clock, snapshot, changing: tokio::sync::Mutex::default() })
+        let (remembered, changing) = (Mutex::default(), tokio::sync::Mutex::default());
+        Ok(Self { database, master_key, clock, snapshot, remembered, changing })
     }
 
     /// The published key of this id.
@@ -125,12 +132,31 @@ impl UserKeys {
     /// expired, is not valid yet, or is of another project. Whether user and session still exist is not looked at.
     pub fn verify(&self, token: &str, project: &ProjectId) -> Option<Claims> {
         let key = self.find(&keys::kid_of(token)?).filter(|key| key.project == *project)?;
-        let claims = keys::signed_claims(token, &key.key)?;
-        let not_before = claims.get("nbf").and_then(Value::as_f64);
-        let claims: Claims = serde_json::from_value(Value::Object(claims)).ok()?;
+        let claims = self.signed(token, &key.key)?;
+        let not_before = claims.others.get("nbf").and_then(Value::as_f64);
         let now = self.clock.now().as_seconds();
         let is_current = claims.exp > now && not_before.is_none_or(|moment| moment <= now as f64);
-        (is_current && claims.project_id == *project).then_some(claims)
+        (is_current && claims.project_id == *project).then(|| Claims::clone(&claims))
+    }
+
+    /// The claims of a token that this key signed. The token names the key, so one digest stands for both.
+    fn signed(&self, token: &str, key: &DecodingKey) -> Option<Arc<Claims>> {
+        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let lock = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(claims) = lock().get(&digest) {
+            return Some(Arc::clone(claims));
+        }
+        let claims = Arc::new(serde_json::from_value(Value::Object(keys::signed_claims(token, key)?)).ok()?);
+        let mut remembered = lock();
+        if remembered.len() >= REMEMBERED_TOKENS {
+            let now = self.clock.now().as_seconds();
+            remembered.retain(|_, claims: &mut Arc<Claims>| claims.exp > now);
+            if remembered.len() >= REMEMBERED_TOKENS {
+                remembered.clear();
+            }
+        }
+        remembered.insert(digest, Arc::clone(&claims));
+        Some(claims)
     }
 
     /// The published keys of a project, never empty (06 §9.2).

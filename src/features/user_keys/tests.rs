@@ -121,7 +121,12 @@ fn tokens_are_minted_verified_rotated_and_survive_a_restart() {
             .get(0);
         assert!(!plain, "private keys are sealed: no curve id in sight");
 
+        let before = keys.signing_kid(&a);
+        assert_eq!(before, keys::kid_of(&second), "instances of functions are told apart by it");
+        assert_eq!(keys.signing_kid(&project("prj_9_z")), None);
+
         bench.clock.advance(SignedDuration::from_hours(2));
+        assert_eq!(keys.verify(&first, &a), None, "remembered, and expired all the same");
         assert_eq!(keys.find(&keys::kid_of(&first).unwrap()).map(|key| key.project), None);
         assert!(keys.verify(&second, &a).is_some());
         keys.sweep().await.unwrap();

@@ -8,14 +8,14 @@ use crate::support::{Answer, Appliance, Call, control};
 
 /// A project's site as a browser sees it.
 #[derive(Clone)]
-struct Site {
-    pool: Pool,
-    host: String,
-    cookie: Option<String>,
+pub struct Site {
+    pub pool: Pool,
+    pub host: String,
+    pub cookie: Option<String>,
 }
 
 impl Site {
-    async fn on(appliance: &Appliance) -> Self {
+    pub async fn on(appliance: &Appliance) -> Self {
         let pool = Pool::on(appliance).await;
         let public: String = control::control(appliance)
             .await
@@ -28,12 +28,12 @@ impl Site {
         Self { pool, host, cookie: None }
     }
 
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::on(Appliance::shared()).await
     }
 
     /// With a claimed name, as a deploy makes it.
-    async fn claimed() -> Self {
+    pub async fn claimed() -> Self {
         let appliance = Appliance::shared();
         let pool = Pool::on(appliance).await;
         let name = format!("s{}", hex::encode(rand::random::<[u8; 6]>()));
@@ -44,11 +44,11 @@ impl Site {
         Self { pool, host: format!("{name}.localhost:{port}"), cookie: None }
     }
 
-    fn origin(&self) -> String {
+    pub fn origin(&self) -> String {
         format!("http://{}", self.host)
     }
 
-    fn call(&self, method: Method, path: &str) -> Call {
+    pub fn call(&self, method: Method, path: &str) -> Call {
         let call = self.pool.api.call(method, path).header("host", &self.host);
         match &self.cookie {
             Some(cookie) => call.header("cookie", cookie),
@@ -56,12 +56,12 @@ impl Site {
         }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path).header("accept", "text/html").send().await
     }
 
     /// A form of the site's own page.
-    fn form(&self, path: &str, fields: &[(&str, &str)]) -> Call {
+    pub fn form(&self, path: &str, fields: &[(&str, &str)]) -> Call {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.call(Method::POST, path)
             .header("accept", "text/html")
@@ -69,45 +69,45 @@ impl Site {
             .body("application/x-www-form-urlencoded", body.into_bytes())
     }
 
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.form(path, fields).send().await
     }
 
-    fn json(&self, path: &str, body: &Value) -> Call {
+    pub fn json(&self, path: &str, body: &Value) -> Call {
         self.call(Method::POST, path).header("accept", "application/json").header("origin", &self.origin()).json(body)
     }
 
     /// The same browser after an answer.
-    fn after(&self, answer: &Answer) -> Self {
+    pub fn after(&self, answer: &Answer) -> Self {
         let cookie = session_cookie(answer).map(|value| value.split(';').next().expect("a pair").to_owned());
         Self { cookie, ..self.clone() }
     }
 
-    async fn signed_in(email: &str) -> Self {
+    pub async fn signed_in(email: &str) -> Self {
         Self::signed_in_on(Appliance::shared(), email).await
     }
 
-    async fn signed_in_on(appliance: &Appliance, email: &str) -> Self {
+    pub async fn signed_in_on(appliance: &Appliance, email: &str) -> Self {
         let site = Self::on(appliance).await;
         site.pool.sign_up(email).await;
         site.enter(email).await
     }
 
-    async fn enter(&self, email: &str) -> Self {
+    pub async fn enter(&self, email: &str) -> Self {
         let answer = self.post("/auth/sign-in", &[("email", email), ("password", PASSWORD), ("returnTo", "/in")]).await;
         assert_eq!((answer.status.as_u16(), answer.header("location")), (303, Some("/in")), "{answer}");
         self.after(&answer)
     }
 
-    async fn session(&self) -> Value {
+    pub async fn session(&self) -> Value {
         self.call(Method::GET, "/auth/v1/session").send().await.is(200)
     }
 
-    async fn csrf(&self) -> String {
+    pub async fn csrf(&self) -> String {
         self.session().await["csrf_token"].as_str().expect("a token").to_owned()
     }
 
-    async fn age(&self, minutes: i32) {
+    pub async fn age(&self, minutes: i32) {
         let id = self.cookie.as_deref().and_then(|cookie| cookie.split('.').nth(1)).expect("a session").to_owned();
         control::control(Appliance::shared())
             .await
@@ -120,12 +120,12 @@ impl Site {
     }
 }
 
-fn session_cookie(answer: &Answer) -> Option<String> {
+pub fn session_cookie(answer: &Answer) -> Option<String> {
     let mut cookies = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().expect("text").to_owned());
     cookies.find(|cookie| cookie.contains("r402_session="))
 }
 
-fn page(answer: &Answer) -> String {
+pub fn page(answer: &Answer) -> String {
     assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{answer}");
     let policy = answer.header("content-security-policy").expect("a policy");
     assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
@@ -475,162 +475,6 @@ async fn google_ends_in_a_cookie_of_the_browser_that_began() {
     assert_eq!(location, format!("{}/auth/sign-in?returnTo=%2Fhome&r402_auth_error=access_denied", site.origin()));
     let html = page(&site.get("/auth/sign-in?returnTo=/home&r402_auth_error=account_exists_requires_link").await);
     assert!(html.contains("link Google"), "{html}");
-}
-
-#[tokio::test]
-async fn account_forms_want_a_token_and_a_fresh_sign_in() {
-    let site = Site::signed_in("ann@example.com").await;
-    let other = site.pool.log_in("ann@example.com").await;
-    let csrf = site.csrf().await;
-    let change = |token: &str, current: &str, new: &str| {
-        site.form("/auth/account/password", &[("_csrf", token), ("current_password", current), ("new_password", new)])
-            .header("referer", &format!("{}/settings?tab=2", site.origin()))
-            .send()
-    };
-    assert_eq!(change("", PASSWORD, "a new password").await.status, 403);
-    assert_eq!(change(&csrf, "wrong password", "a new password").await.status, 401);
-    assert_eq!(change(&csrf, PASSWORD, "1234567").await.status, 400);
-    let answer = change(&csrf, PASSWORD, "a new password").await;
-    assert_eq!((answer.status.as_u16(), answer.header("location")), (303, Some("/settings?tab=2")), "{answer}");
-    site.pool.user(&other.access).await.refused(401, "R402_AUTH_SESSION_INVALID");
-    assert_eq!(site.session().await["authenticated"], true, "the own session stays");
-    site.age(6).await;
-    let csrf = site.csrf().await;
-    let stale = site.form("/auth/account/password", &[("_csrf", &csrf), ("new_password", "a third password")]);
-    let page = stale.clone().send().await;
-    assert_eq!(page.status, 303);
-    assert!(page.header("location").is_some_and(|to| to.starts_with("/auth/re-auth?returnTo=")), "{page}");
-    let json = stale.header("accept", "application/json").send().await;
-    assert_eq!((json.status.as_u16(), json.json()["code"].as_str()), (401, Some("R402_AUTH_FRESHNESS_REQUIRED")));
-    assert_eq!(json.json()["details"]["max_age"], "5m");
-    // Proving the password again makes the session fresh, under a new secret.
-    let wrong = site.post("/auth/re-auth", &[("_csrf", &csrf), ("password", "wrong password")]).await;
-    assert_eq!(wrong.status, 401);
-    let renewed = site
-        .post("/auth/re-auth", &[("_csrf", &csrf), ("password", "a new password"), ("returnTo", "/settings")])
-        .await;
-    assert_eq!((renewed.status.as_u16(), renewed.header("location")), (303, Some("/settings")), "{renewed}");
-    let browser = site.after(&renewed);
-    assert_eq!(site.session().await["authenticated"], false, "the old secret is dead");
-    let csrf = browser.csrf().await;
-    let answer =
-        browser.post("/auth/account/password", &[("_csrf", &csrf), ("new_password", "a third password")]).await;
-    assert_eq!(answer.status, 303, "{answer}");
-}
-
-#[tokio::test]
-async fn a_user_ends_his_sessions_one_by_one_and_all_at_once() {
-    let site = Site::signed_in("ann@example.com").await;
-    let tokens = site.pool.log_in("ann@example.com").await;
-    let csrf = site.csrf().await;
-    let id = tokens.claims()["session_id"].as_str().expect("an id").to_owned();
-    let answer = site.post("/auth/account/sessions/revoke", &[("_csrf", &csrf), ("session_id", &id)]).await;
-    assert_eq!(answer.status, 303, "{answer}");
-    site.pool.user(&tokens.access).await.refused(401, "R402_AUTH_SESSION_INVALID");
-    for foreign in [id.as_str(), "nonsense", &uuid::Uuid::new_v4().to_string()] {
-        assert_eq!(
-            site.post("/auth/account/sessions/revoke", &[("_csrf", &csrf), ("session_id", foreign)]).await.status,
-            404
-        );
-    }
-    let tokens = site.pool.log_in("ann@example.com").await;
-    let answer = site.post("/auth/account/sign-out-everywhere", &[("_csrf", &csrf)]).await;
-    assert_eq!(answer.status, 303, "{answer}");
-    assert_eq!(site.session().await["authenticated"], false);
-    site.pool.user(&tokens.access).await.refused(401, "R402_AUTH_SESSION_INVALID");
-}
-
-#[tokio::test]
-async fn ending_a_session_needs_no_cookie_and_no_origin_without_one() {
-    let site = Site::signed_in("ann@example.com").await;
-    let anonymous = Site { cookie: None, ..site.clone() };
-    let answer = anonymous.call(Method::POST, "/auth/v1/sessions/end").send().await;
-    assert_eq!(answer.is(200), json!({"ok": true}));
-    assert!(session_cookie(&answer).is_some_and(|cookie| cookie.contains("Max-Age=0")));
-    assert_eq!(site.call(Method::POST, "/auth/v1/sessions/end").send().await.status, 403, "a cookie wants an origin");
-    assert_eq!(site.json("/auth/v1/sessions/end", &json!({})).send().await.is(200), json!({"ok": true}));
-    assert_eq!(site.session().await["authenticated"], false);
-}
-
-#[tokio::test]
-async fn the_account_api_serves_functions_with_the_visitors_token() {
-    let pool = Pool::new().await;
-    pool.sign_up("ann@example.com").await;
-    let tokens = pool.log_in("ann@example.com").await;
-    let other = pool.log_in("ann@example.com").await;
-    let get = |path: &str| {
-        pool.api.get(&format!("/auth/v1/account/{path}")).api_key(&pool.project.anon_key).bearer(&tokens.access).send()
-    };
-    let post =
-        |path: &str, body: Value| pool.post(&format!("/auth/v1/account/{path}"), &body).bearer(&tokens.access).send();
-    let security = get("security?app_origin=https://shop.example.com").await.is(200);
-    assert_eq!(
-        security,
-        json!({
-            "user": {"id": tokens.body["user"]["id"], "email": "ann@example.com"}, "has_run402_password": true,
-            "run402_passkey_count": 0, "has_run402_passkey_for_current_rp": false, "run402_identities": [],
-            "current_rp_id": "shop.example.com", "passkey_rp_scope": "host", "tenant_assertions": [],
-        })
-    );
-    assert_eq!(get("passkeys").await.is(200), json!({"passkeys": []}));
-    assert_eq!(get("identities").await.is(200), json!({"identities": []}));
-    let sessions = get("sessions").await.is(200)["sessions"].clone();
-    assert_eq!(sessions.as_array().expect("a list").len(), 2);
-    assert_eq!(sessions.as_array().expect("a list").iter().filter(|one| one["current"] == true).count(), 1);
-    post("passkeys/remove", json!({"passkey_id": "x"})).await.refused(404, "NOT_FOUND");
-    post("identities/unlink", json!({"provider": "google", "subject": "x"})).await.refused(404, "NOT_FOUND");
-    post("sessions/revoke", json!({"session_id": "x"})).await.refused(404, "NOT_FOUND");
-    post("password", json!({"new_password": "short"})).await.refused(400, "BAD_REQUEST");
-    assert_eq!(post("password", json!({"new_password": "long enough"})).await.is(200), json!({"ok": true}));
-    pool.user(&other.access).await.refused(401, "R402_AUTH_SESSION_INVALID");
-    assert_eq!(post("sign-out-everywhere", json!({})).await.is(200), json!({"revoked_count": 1}));
-    get("security").await.refused(401, "R402_AUTH_SESSION_INVALID");
-    let anonymous = pool.api.get("/auth/v1/account/security").api_key(&pool.project.anon_key).send().await;
-    anonymous.refused(401, "UNAUTHORIZED");
-}
-
-#[tokio::test]
-async fn a_stale_session_cannot_change_the_account() {
-    let appliance = Appliance::shared();
-    let pool = Pool::on(appliance).await;
-    pool.sign_up("ann@example.com").await;
-    let tokens = pool.log_in("ann@example.com").await;
-    control::control(appliance)
-        .await
-        .execute(
-            "update app_sessions set auth_time = auth_time - interval '6 minutes' where id = $1::text::uuid",
-            &[&tokens.claims()["session_id"].as_str().expect("an id")],
-        )
-        .await
-        .expect("time can be moved");
-    let body = json!({"new_password": "long enough"});
-    pool.post("/auth/v1/account/password", &body)
-        .bearer(&tokens.access)
-        .send()
-        .await
-        .refused(401, "R402_AUTH_FRESHNESS_REQUIRED");
-}
-
-#[tokio::test]
-async fn the_last_way_in_cannot_be_unlinked() {
-    let (appliance, issuer) = google::with_issuer();
-    let site = Site::on(appliance).await;
-    let started = site.get("/auth/sign-in/oauth/google/start").await;
-    let tie = started.header("set-cookie").expect("a cookie").split(';').next().expect("a pair").to_owned();
-    let claims = json!({"sub": "last", "email": "l@example.com", "email_verified": false});
-    let (code, state) = issuer.signs_in(started.header("location").expect("a location"), &claims);
-    let callback = site.pool.api.get(&format!("/auth/v1/oauth/google/callback?code={code}&state={state}")).send().await;
-    let path =
-        callback.header("location").expect("a location").strip_prefix(&site.origin()).expect("its host").to_owned();
-    let browser = site.after(&Site { cookie: Some(tie), ..site.clone() }.get(&path).await);
-    let csrf = browser.csrf().await;
-    let unlink = |subject: &str| {
-        let fields = [("_csrf", csrf.as_str()), ("provider", "google"), ("subject", subject)];
-        browser.form("/auth/account/identities/unlink", &fields).header("accept", "application/json").send()
-    };
-    assert_eq!(unlink("foreign").await.status, 404);
-    let refused = unlink("last").await;
-    assert_eq!((refused.status.as_u16(), refused.json()["code"].as_str()), (409, Some("LAST_SIGN_IN_METHOD")));
 }
 
 #[tokio::test]

@@ -55,3 +55,23 @@ async fn development_tokens_exist_in_development_only() {
     let answer = api.post("/auth/v1/dev-tokens").json(&json!({"project_id": "prj_1"})).send().await;
     assert_eq!(answer.status, 404, "{answer}");
 }
+
+#[tokio::test]
+async fn a_rotated_key_signs_the_next_token_and_the_old_one_stays_published() {
+    let pool = Pool::new().await;
+    pool.sign_up("ann@example.com").await;
+    let before = pool.log_in("ann@example.com").await;
+    let rotate = |key: &str| pool.api.post("/auth/v1/admin/keys/rotate").bearer(key).send();
+    rotate(&pool.project.anon_key).await.refused(403, "FORBIDDEN");
+    rotate(&before.access).await.refused(403, "FORBIDDEN");
+    let rotated = rotate(&pool.project.service_key).await.is(200);
+    assert_eq!(rotated["status"], "rotated");
+    let after = pool.log_in("ann@example.com").await;
+    let kid = |token: &str| part(token, 0)["kid"].clone();
+    assert_eq!(kid(&after.access), rotated["kid"]);
+    let keys = pool.api.get("/internal/v1/project-jwt-keys").bearer(&pool.project.service_key).send().await.is(200);
+    let published: Vec<&Value> = keys["keys"].as_array().expect("keys").iter().map(|key| &key["kid"]).collect();
+    assert_eq!(published, [&kid(&after.access), &kid(&before.access)], "the key in use first");
+    pool.user(&before.access).await.is(200);
+    pool.user(&after.access).await.is(200);
+}

@@ -1,10 +1,14 @@
 //! App-user auth (contract 06).
 
+mod account;
 mod administration;
 mod authenticator;
+mod errors;
+mod functions;
 mod google;
 mod hosted;
 mod hostile;
+mod identities;
 mod issuer;
 mod keys;
 mod limits;

@@ -18,7 +18,7 @@ use super::{
     error::AuthError,
     service::Auth,
     store::{self, sessions::BrowserFacts},
-    types::{Client, Proof, Session, User},
+    types::{Client, Proof, Session, User, role_of},
 };
 use crate::{
     common::{ApiResult, ProjectId, Timestamp, sealing::hmac_sha256},
@@ -97,6 +97,8 @@ pub enum Visitor {
 pub struct Visit {
     pub(super) user: User,
     pub(super) session: Session,
+    /// In tokens made for this visit: `authenticated` or `project_admin`.
+    pub(super) role: &'static str,
 }
 
 impl Auth {
@@ -113,10 +115,10 @@ impl Auth {
     ) -> Result<Site, AuthError> {
         let tenant = tenant.ok_or(AuthError::TenantSuffixRequired)?;
         let is_loopback = tenant.host == "localhost" || tenant.host.ends_with(".localhost");
-        let project = match &*tenant.bound {
-            Bound::Subdomain { project, .. } => project,
+        let project = match (tenant.bound.owner(), &*tenant.bound) {
+            (Some(project), _) => project,
             // A developer's machine has no other host until a name is claimed.
-            Bound::Project(project) if is_loopback => project,
+            (None, Bound::Project(project)) if is_loopback => project,
             _ => return Err(AuthError::TenantSuffixRequired),
         };
         let secure = scheme.unwrap_or(self.public_url.scheme()) == "https";
@@ -159,6 +161,7 @@ impl Auth {
         let found = store::sessions::browser(&connection, &site.project, cookie.session).await?;
         let Some(found) = found else { return Ok(Visitor::Stale(AuthError::SessionInvalid)) };
         let (session, user) = (found.session, found.user);
+        let (role, _) = role_of(&user, &session.amr, found.admin_needs_passkey);
         let secret = self.cookie_hash(&cookie.secret);
         if !bool::from(found.secret_hash.as_slice().ct_eq(&secret))
             || found.host != site.host
@@ -174,7 +177,7 @@ impl Auth {
         if now.since(session.last_seen_at) > SEEN_EVERY {
             store::sessions::seen(&**connection, session.id, now).await?;
         }
-        Ok(Visitor::SignedIn(Box::new(Visit { user, session })))
+        Ok(Visitor::SignedIn(Box::new(Visit { user, session, role })))
     }
 
     /// Signs a browser in: always a new session; the one it came with ends.

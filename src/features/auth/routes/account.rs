@@ -30,6 +30,7 @@ use crate::{
         proofs::Claimed,
         service::Auth,
         store,
+        tenants::TENANT_PREFIX,
         types::{PasskeyView, SessionKind},
     },
 };
@@ -83,7 +84,7 @@ async fn security(
     let passkeys = store::passkeys::of_user(&**connection, caller.user.id).await?;
     let identities = store::users::identities(&**connection, caller.user.id).await?;
     let tenants = store::sessions::tenant_assertions(&**connection, caller.user.id).await?;
-    let identities: Vec<_> = identities.into_iter().filter(|one| !one.provider.starts_with("tenant:")).collect();
+    let identities: Vec<_> = identities.into_iter().filter(|one| !one.provider.starts_with(TENANT_PREFIX)).collect();
     let has_here = party.as_ref().map(|party| passkeys.iter().any(|passkey| passkey.rp_id == party.id));
     Ok(no_store(Json(json!({
         "user": {"id": caller.user.id, "email": caller.user.email},

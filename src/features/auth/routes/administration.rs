@@ -38,6 +38,7 @@ where
         .routes(routes!(delete))
         .routes(routes!(promote))
         .routes(routes!(demote))
+        .routes(routes!(rotate_keys))
 }
 
 /// Read the auth settings
@@ -184,4 +185,19 @@ async fn set_admin(
 
 fn of_path(project: Arc<Project>, id: &str) -> ApiResult<Arc<Project>> {
     if project.id.as_str() == id { Ok(project) } else { Err(AuthError::TwoProjects.into()) }
+}
+
+/// Sign users' tokens with a new key from now on
+///
+/// Tokens of the old key stay good until they expire; functions start anew, because an instance keeps the keys it
+/// verifies with.
+#[utoipa::path(
+    post,
+    path = "/auth/v1/admin/keys/rotate",
+    tag = "auth",
+    responses((status = 200, description = "`{status: \"rotated\", kid}`"), (status = 401), (status = 403)),
+)]
+async fn rotate_keys(State(auth): State<Arc<Auth>>, headers: HeaderMap) -> ApiResult<Json<Value>> {
+    let project = auth.service_caller(&headers, false)?;
+    auth.rotate_keys(&project).await.map(Json)
 }

@@ -4,7 +4,6 @@ mod account;
 mod administration;
 mod fields;
 mod hosted;
-mod hosted_account;
 mod internal;
 mod oauth;
 mod operator;

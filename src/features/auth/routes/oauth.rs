@@ -23,6 +23,7 @@ use crate::{
     features::auth::{
         error::{AuthError, bad_field},
         google::{EXPIRES_IN, Failure, Outcome, PROVIDER},
+        hosted::pages::{self, Frame},
         limits::{Rule, network},
         magic_links, secret,
         service::Auth,
@@ -184,11 +185,6 @@ struct PopupPage<'a> {
     origin: &'a str,
 }
 
-/// A page that says that a sign-in cannot go on.
-#[derive(Template)]
-#[template(path = "lost.html")]
-struct LostPage;
-
 fn popup(auth: &Auth, outcome: &Outcome) -> ApiResult<Response> {
     let Some(url) = landing(auth, outcome) else { return lost() };
     let message = match &outcome.result {
@@ -210,8 +206,18 @@ fn popup(auth: &Auth, outcome: &Outcome) -> ApiResult<Response> {
     page_response(StatusCode::OK, &page, &policy)
 }
 
+/// Nobody can be told where to go.
 fn lost() -> ApiResult<Response> {
-    page_response(StatusCode::BAD_REQUEST, &LostPage, "default-src 'none'; style-src 'self'; frame-ancestors 'none'")
+    let frame = Frame::nameless();
+    let nonce = frame.nonce.clone();
+    let page = pages::Message {
+        frame,
+        heading: "This sign-in cannot go on",
+        text: "It was finished already or has expired. Go back to the app and sign in again.",
+        link: None,
+        code: None,
+    };
+    pages::answer(StatusCode::BAD_REQUEST, &page, &nonce)
 }
 
 fn page_response(status: StatusCode, page: &impl Template, policy: &str) -> ApiResult<Response> {

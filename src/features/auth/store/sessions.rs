@@ -239,6 +239,8 @@ pub struct BrowserSession {
     pub user: User,
     pub host: String,
     pub secret_hash: Vec<u8>,
+    /// The project wants a passkey of its admins.
+    pub admin_needs_passkey: bool,
 }
 
 /// Asked for by every request with a cookie, so its statement is prepared once per connection.
@@ -249,11 +251,13 @@ pub async fn browser(
 ) -> Result<Option<BrowserSession>, DatabaseError> {
     let statement = connection
         .prepare_cached(concat!(
-            "select s.host, s.secret_hash, ",
+            "select s.host, s.secret_hash,
+                    coalesce(p.require_passkey_for_project_admin, false) as admin_needs_passkey, ",
             session_columns!(),
             ", ",
             user_columns!(),
             " from app_sessions s join app_users u on u.id = s.user_id
+              left join app_auth_settings p on p.project_id = s.project_id
               where s.id = $1 and s.project_id = $2 and s.kind = 'browser'"
         ))
         .await?;
@@ -262,6 +266,7 @@ pub async fn browser(
         Ok(BrowserSession {
             host: row.try_get("host")?,
             secret_hash: row.try_get("secret_hash")?,
+            admin_needs_passkey: row.try_get("admin_needs_passkey")?,
             session: session_row(&row)?,
             user: user_row(&row)?,
         })
