@@ -255,7 +255,7 @@ impl Sandbox {
         };
         let idle = self.0.inner.idle().take(program.id);
         let start = match idle {
-            Some(instance) => Start::Idle(Box::new(instance)),
+            Some(instance) => Start::Idle(instance),
             None => Start::Fresh(self.slot(deadline).await?),
         };
         let (inner, program) = (self.0.inner.clone(), program.clone());
