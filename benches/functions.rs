@@ -22,6 +22,7 @@ use std::{
 };
 
 use load::{Load, Measured};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Map, Value, json};
 use support::{Api, Appliance, Project, appliance::status_of, appliance::temporary_dir, deploy, process};
 
@@ -47,39 +48,52 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let wanted = env::var("R402_BENCH_ONLY").unwrap_or_default();
     let wants = |part: &str| wanted.is_empty() || wanted.split(',').any(|name| name.trim() == part);
-    let appliance = Appliance::plan()
+    if ["warm", "cold", "session", "cpu", "neighbours"].into_iter().any(wants) {
+        // As it comes, but for how many calls one project may run at a time.
+        let appliance = plan().set("functions.running_per_project", "64").boot();
+        let site = runtime.block_on(Site::publish(&appliance));
+        if wants("warm") {
+            warm(&site);
+        }
+        if wants("cold") {
+            runtime.block_on(cold(&site));
+        }
+        if wants("session") {
+            runtime.block_on(session(&site));
+        }
+        if wants("cpu") {
+            runtime.block_on(cpu(&site));
+        }
+        if wants("neighbours") {
+            neighbours(&site);
+        }
+    }
+    if ["memory", "runaway"].into_iter().any(wants) {
+        // A socket for each call, here and in the box, which inherits the limit.
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("the kernel tells");
+        setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("up to the hard limit");
+        let appliance = plan()
+            .set("functions.running_per_project", "1000")
+            .set("functions.running", "1000")
+            .set("functions.patience_seconds", "120")
+            .set("sandbox.max_instances", "10000")
+            .boot();
+        let site = runtime.block_on(Site::publish(&appliance));
+        if wants("memory") {
+            runtime.block_on(memory(&appliance, &site));
+        }
+        if wants("runaway") {
+            runaway(&appliance, &site);
+        }
+    }
+}
+
+fn plan() -> support::appliance::Plan {
+    Appliance::plan()
         .set("log.level", "warn")
         .set("tiers.prototype.api_calls", "1000000000")
         .set("tiers.prototype.max_functions", "10")
-        .set("functions.running_per_project", "1100")
-        .set("functions.queued_per_project", "2000")
-        .set("functions.running", "1100")
-        .set("functions.patience_seconds", "120")
         .set("functions.log_project_mb", "1")
-        .set("sandbox.max_instances", "1100")
-        .boot();
-    let site = runtime.block_on(Site::publish(&appliance));
-    if wants("warm") {
-        warm(&site);
-    }
-    if wants("cold") {
-        runtime.block_on(cold(&site));
-    }
-    if wants("session") {
-        runtime.block_on(session(&site));
-    }
-    if wants("cpu") {
-        runtime.block_on(cpu(&site));
-    }
-    if wants("neighbours") {
-        neighbours(&site);
-    }
-    if wants("memory") {
-        runtime.block_on(memory(&appliance, &site));
-    }
-    if wants("runaway") {
-        runaway(&appliance, &site);
-    }
 }
 
 /// One project with the functions of all parts.

@@ -24,34 +24,38 @@ fn sources() -> PathBuf {
 /// A directory whose `node_modules` is what the lockfile says.
 fn installation() -> &'static Path {
     static INSTALLATION: OnceLock<PathBuf> = OnceLock::new();
-    INSTALLATION.get_or_init(|| {
-        let mut hasher = DefaultHasher::new();
-        for name in ["package.json", "package-lock.json"] {
-            fs::read(sources().join(name)).expect("the client manifest").hash(&mut hasher);
+    INSTALLATION.get_or_init(|| install(&sources(), "clients"))
+}
+
+/// Installs the packages of a manifest and its lockfile, once for each state of them.
+pub fn install(sources: &Path, name: &str) -> PathBuf {
+    const MANIFEST: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
+    let mut hasher = DefaultHasher::new();
+    for file in &MANIFEST[..2] {
+        fs::read(sources.join(file)).expect("the manifest").hash(&mut hasher);
+    }
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let dir = root.join(format!("{name}-{:016x}", hasher.finish()));
+    if !dir.exists() {
+        // Aside and renamed: an interrupted install must not look like a finished one.
+        let aside = root.join(format!("{name}.new-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&aside);
+        fs::create_dir_all(&aside).expect("target/tmp is writable");
+        for file in MANIFEST {
+            fs::copy(sources.join(file), aside.join(file)).expect("the manifest");
         }
-        let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let dir = root.join(format!("clients-{:016x}", hasher.finish()));
-        if !dir.exists() {
-            // Aside and renamed: an interrupted install must not look like a finished one.
-            let aside = root.join(format!("clients.new-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&aside);
-            fs::create_dir_all(&aside).expect("target/tmp is writable");
-            for name in ["package.json", "package-lock.json", ".npmrc"] {
-                fs::copy(sources().join(name), aside.join(name)).expect("the client manifest");
-            }
-            let output = Command::new("npm")
-                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-                .current_dir(&aside)
-                .output()
-                .expect("npm is a prerequisite of the client tests");
-            assert!(output.status.success(), "npm ci failed: {}", String::from_utf8_lossy(&output.stderr));
-            if fs::rename(&aside, &dir).is_err() {
-                // Another test process was faster.
-                fs::remove_dir_all(&aside).expect("our own directory");
-            }
+        let output = Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(&aside)
+            .output()
+            .expect("npm is a prerequisite of the client tests");
+        assert!(output.status.success(), "npm ci failed: {}", String::from_utf8_lossy(&output.stderr));
+        if fs::rename(&aside, &dir).is_err() {
+            // Another test process was faster.
+            fs::remove_dir_all(&aside).expect("our own directory");
         }
-        dir
-    })
+    }
+    dir
 }
 
 fn node(installation: &Path) -> PathBuf {

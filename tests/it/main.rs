@@ -23,6 +23,7 @@ mod functions;
 mod hostile_sql;
 mod identity;
 mod isolation;
+mod packages;
 mod payments;
 mod projects;
 mod rest;

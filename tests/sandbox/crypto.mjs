@@ -103,3 +103,44 @@ export function randomness_is_of_the_right_shape() {
   assert.equal(nodeCrypto.timingSafeEqual(Buffer.from('a'), Buffer.from('a')), true);
   assert.throws(() => nodeCrypto.timingSafeEqual(Buffer.from('a'), Buffer.from('ab')), RangeError);
 }
+
+export async function keys_wrap_keys() {
+  const { subtle } = globalThis.crypto;
+  const wrapping = await subtle.generateKey({ name: 'AES-KW', length: 256 }, true, ['wrapKey', 'unwrapKey']);
+  const key = await subtle.generateKey({ name: 'AES-GCM', length: 128 }, true, ['encrypt', 'decrypt']);
+  const wrapped = await subtle.wrapKey('raw', key, wrapping, 'AES-KW');
+  assert.equal(wrapped.byteLength, 24);
+  const back = await subtle.unwrapKey('raw', wrapped, wrapping, 'AES-KW', 'AES-GCM', true, ['encrypt']);
+  assert.deepEqual(new Uint8Array(await subtle.exportKey('raw', back)), new Uint8Array(await subtle.exportKey('raw', key)));
+  await assert.rejects(subtle.unwrapKey('raw', new Uint8Array(24), wrapping, 'AES-KW', 'AES-GCM', true, ['encrypt']));
+  assert.equal((await subtle.exportKey('jwk', wrapping)).alg, 'A256KW');
+}
+
+export async function gcm_takes_long_nonces_and_short_tags() {
+  const { subtle } = globalThis.crypto;
+  const key = await subtle.importKey('raw', new Uint8Array(32).fill(7), 'AES-GCM', false, ['encrypt', 'decrypt']);
+  const text = new TextEncoder().encode('some text');
+  const hex = (bytes) => Buffer.from(bytes).toString('hex');
+  const sealed = await subtle.encrypt({ name: 'AES-GCM', iv: new Uint8Array(16).fill(1) }, key, text);
+  assert.equal(hex(sealed), 'eecfa922cd2422a59e1af0e58e25f56e34b34f39fb2c1149da');
+  const short = { name: 'AES-GCM', iv: new Uint8Array(12).fill(1), tagLength: 96, additionalData: text };
+  const tagged = await subtle.encrypt(short, key, text);
+  assert.equal(hex(tagged), '058ee4d2b0cb8976a5d18a1dcfcbfa6de4ec45719a');
+  assert.equal(hex(await subtle.decrypt(short, key, tagged)), hex(text));
+  await assert.rejects(subtle.decrypt({ ...short, additionalData: new Uint8Array(1) }, key, tagged), { name: 'OperationError' });
+  await assert.rejects(subtle.encrypt({ ...short, tagLength: 100 }, key, text), { name: 'OperationError' });
+  const cipher = nodeCrypto.createCipheriv('aes-256-gcm', Buffer.alloc(32, 7), Buffer.alloc(16, 1));
+  assert.equal(cipher.update('some text', 'utf8', 'hex') + cipher.final('hex') + cipher.getAuthTag().toString('hex'), hex(sealed));
+}
+
+export async function x25519_agrees() {
+  const [mine, theirs] = await Promise.all([1, 2].map(() => subtle.generateKey('X25519', true, ['deriveBits', 'deriveKey'])));
+  const bits = (key, other) => subtle.deriveBits({ name: 'X25519', public: other }, key, 256);
+  assert.equal(hex(await bits(mine.privateKey, theirs.publicKey)), hex(await bits(theirs.privateKey, mine.publicKey)));
+  for (const format of ['jwk', 'pkcs8']) {
+    const again = await subtle.importKey(format, await subtle.exportKey(format, mine.privateKey), 'X25519', true, ['deriveBits']);
+    assert.equal(hex(await bits(again, theirs.publicKey)), hex(await bits(mine.privateKey, theirs.publicKey)));
+  }
+  for (const format of ['raw', 'spki', 'jwk']) await subtle.importKey(format, await subtle.exportKey(format, mine.publicKey), 'X25519', true, []);
+  assert.equal((await subtle.exportKey('jwk', mine.publicKey)).crv, 'X25519');
+}

@@ -96,6 +96,22 @@ export async function streams_flow() {
   for await (const chunk of Readable.from([1, 2])) read.push(chunk);
   assert.deepEqual(read, [1, 2]);
 }
+export async function brotli_comes_back() {
+  const text = 'hello wörld '.repeat(2000);
+  const packed = zlib.brotliCompressSync(text, { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 5 } });
+  assert.ok(packed.length < 200);
+  assert.equal(zlib.brotliDecompressSync(packed).toString(), text);
+  assert.equal(zlib.brotliDecompressSync(Buffer.from('iwWAaGVsbG8gYnJvdGxpAw==', 'base64')).toString(), 'hello brotli');
+  assert.equal((await util.promisify(zlib.brotliDecompress)(await util.promisify(zlib.brotliCompress)('x'))).toString(), 'x');
+  const parts = [];
+  await pipeline(Readable.from([Buffer.from(text), Buffer.from('end')]), zlib.createBrotliCompress(), zlib.createBrotliDecompress(), new Writable({ write: (chunk, _, done) => (parts.push(chunk), done()) }));
+  assert.equal(Buffer.concat(parts).toString(), `${text}end`);
+  for (const bad of ['nope nope nope', packed.subarray(0, 20)]) assert.throws(() => zlib.brotliDecompressSync(bad));
+}
+export function compression_takes_large_input_in_pieces() {
+  const large = Buffer.alloc(3 * 1024 * 1024 + 5, 'abcdefgh');
+  for (const [pack, unpack] of [[zlib.gzipSync, zlib.gunzipSync], [zlib.deflateRawSync, zlib.inflateRawSync]]) assert.ok(unpack(pack(large)).equals(large));
+}
 export async function zlib_comes_back() {
   const packed = zlib.gzipSync('hello'.repeat(100));
   assert.equal(zlib.gunzipSync(packed).toString(), 'hello'.repeat(100));

@@ -34,3 +34,10 @@ export function clones_deeply() {
   structuredClone(buffer, { transfer: [buffer] });
   assert.equal(buffer.byteLength, 0);
 }
+
+export function names_of_the_platform_are_its_own() {
+  for (const name of ['Response', 'Request', 'Headers', 'URL', 'Blob', 'File', 'FormData', 'DOMException', 'ReadableStream', 'CompressionStream', 'AbortController', 'TextEncoder', 'fetch', 'atob', 'setTimeout', 'structuredClone', 'Buffer']) {
+    assert.equal(globalThis[name].name, name);
+  }
+  assert.equal(new Response().constructor.name, 'Response');
+}

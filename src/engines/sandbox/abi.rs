@@ -13,7 +13,7 @@ use super::{
     ops::Op,
     services::{LogLevel, ServiceError},
     state::{Event, State},
-    text,
+    text, zone,
 };
 
 /// Most bytes of one request for randomness (Web Crypto, getRandomValues).
@@ -23,6 +23,10 @@ const WORTH_A_THREAD: usize = 64 * 1024;
 /// What `poll` answers when a timer is due, and when nothing will ever happen.
 const TIMER_DUE: i32 = -2;
 const NOTHING_PENDING: i32 = -1;
+/// What a result may have around the body of a response: status, headers, the report of an error.
+const MAX_RESULT_HEAD: usize = 1 << 20;
+/// The status of a result that is longer than the limit.
+pub(super) const TOO_LONG: i32 = 2;
 /// WASI's "bad file descriptor".
 const BADF: i32 = 8;
 
@@ -49,8 +53,10 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
         Ok::<(), wasmtime::Error>(())
     })?;
     linker.func_wrap("host", "ret", |mut guest: Guest<'_>, status: i32, at: u32, length: u32| {
-        let bytes = payload(&mut guest, at, length)?;
-        guest.data_mut().result = Some((status, bytes));
+        let too_long = length as usize > guest.data().limits.response_bytes + MAX_RESULT_HEAD;
+        // What nobody may have is not even copied.
+        let bytes = payload(&mut guest, at, if too_long { 0 } else { length })?;
+        guest.data_mut().result = Some((if too_long { TOO_LONG } else { status }, bytes));
         Ok::<(), wasmtime::Error>(())
     })?;
     linker.func_wrap_async("host", "poll", |mut guest: Guest<'_>, (deadline, id, status): (f64, u32, u32)| {
@@ -172,6 +178,8 @@ fn call(state: &mut State, op: i32, id: i32, payload: Vec<u8>) -> Result<Vec<u8>
         }
         Op::Dns => egress::resolve(state, id, payload),
         Op::Service => service(state, id, payload),
+        Op::Zone if id == 1 => Ok(zone::names()),
+        Op::Zone => zone::offset(&payload),
         Op::Log => Ok(Vec::new()),
     }
 }

@@ -138,6 +138,26 @@ mod tests {
         assert_eq!(unseal(&path, &key), None);
     }
 
+    /// A directory somebody else can write to gives them nothing: what does not carry the seal is made again.
+    #[test]
+    fn a_tampered_cache_is_compiled_again_and_replaced() {
+        let engine = engine(&SandboxSettings { max_instances: 1, ..SandboxSettings::default() }).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(format!("guest-{}.cwasm", fingerprint(&engine)));
+        let key = [9; 32];
+        // Machine code that would run, under the seal of another box.
+        seal(&path, b"\x7fELF not ours", &[8; 32]).unwrap();
+        let foreign = fs::read(&path).unwrap();
+        load(&engine, directory.path(), &key).unwrap();
+        let own = fs::read(&path).unwrap();
+        assert_ne!(own, foreign);
+        assert!(unseal(&path, &key).is_some());
+        // Sealed by this box, but no machine code of this engine: refused by wasmtime, and made again.
+        seal(&path, b"not machine code", &key).unwrap();
+        load(&engine, directory.path(), &key).unwrap();
+        assert_eq!(fs::read(&path).unwrap().len(), own.len());
+    }
+
     #[test]
     fn the_snapshot_is_what_the_sources_build() {
         let lock = fs::read_to_string("src/engines/sandbox/guest.lock").unwrap();

@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{Error, InstancePre, Memory as LinearMemory, Result, Store, Trap, TypedFunc};
 
 use super::{
+    abi,
     egress::Egress,
     failure::Failure,
     image::{Image, Modules},
@@ -146,6 +147,9 @@ impl Instance {
     fn check(&mut self, status: Result<i32>) -> Result<Vec<u8>, Failure> {
         let state = self.store.data_mut();
         let (refused, result) = (state.meter.refused, state.result.take());
+        if matches!(result, Some((abi::TOO_LONG, _))) {
+            return Err(Failure::ResponseTooLarge(state.limits.response_bytes));
+        }
         match status {
             Ok(0) => Ok(result.map(|(_, bytes)| bytes).unwrap_or_default()),
             Ok(_) => Err(Failure::from_report(&result.map(|(_, bytes)| bytes).unwrap_or_default(), refused)),

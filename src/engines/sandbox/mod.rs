@@ -33,6 +33,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod text;
+mod zone;
 
 pub use failure::{Failure, Thrown};
 pub use image::{Image, Modules};

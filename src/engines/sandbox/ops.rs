@@ -37,6 +37,7 @@ operations! {
     Cancel "cancel" = 45,
     Dns "dns" = 50,
     Service "service" = 60,
+    Zone "zone" = 70,
 }
 
 #[cfg(test)]

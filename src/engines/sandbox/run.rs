@@ -39,6 +39,10 @@ use super::{
 /// How often idle instances are looked through.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// Headers of one response, and bytes of their names and values.
+const MAX_HEADERS: usize = 256;
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
 /// A request as the guest's handler sees it. Names of headers are as given.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -409,6 +413,11 @@ fn response(frame: Vec<u8>, limits: &Limits, cold: bool) -> Result<Response, Fai
     let body = parts.into_iter().next().unwrap_or_default();
     if body.len() > limits.response_bytes {
         return Err(Failure::ResponseTooLarge(limits.response_bytes));
+    }
+    let header_bytes: usize = head.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if header_bytes > MAX_HEADER_BYTES || head.headers.len() > MAX_HEADERS {
+        let message = format!("the response has more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them");
+        return Err(Failure::InvalidResponse(message));
     }
     let status = (200..=599).find(|status| f64::from(*status) == head.status);
     let status = status.ok_or_else(|| Failure::InvalidResponse(format!("{} is not a status", head.status)))?;

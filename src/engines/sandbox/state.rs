@@ -104,6 +104,10 @@ impl<T> Table<T> {
         self.items.get(&handle)
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.items.values()
+    }
+
     pub(super) fn remove(&mut self, handle: i32) -> Option<T> {
         self.items.remove(&handle)
     }

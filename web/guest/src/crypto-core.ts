@@ -4,7 +4,7 @@ import { decode, host, Op, packed, unpacked } from './host';
 export type Hash = 'md5' | 'sha1' | 'sha224' | 'sha256' | 'sha384' | 'sha512';
 export type Bytes = Uint8Array<ArrayBuffer>;
 export interface Described {
-  kind: 'rsa' | 'ec' | 'ed25519';
+  kind: 'rsa' | 'ec' | 'ed25519' | 'x25519';
   curve?: string;
   private: boolean;
   bits?: number;

@@ -13,6 +13,8 @@ import './web/crypto';
 import './console';
 import 'urlpattern-polyfill';
 import './globals';
+import './intl/index';
 import './node/index';
 import './run402/index';
 import './dispatch';
+import './names';

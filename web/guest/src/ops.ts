@@ -19,4 +19,5 @@ export const Op = {
   cancel: 45,
   dns: 50,
   service: 60,
+  zone: 70,
 } as const;

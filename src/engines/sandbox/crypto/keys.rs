@@ -12,7 +12,7 @@ use rsa::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Curve, KeyKind, ServiceError, failed};
+use super::{Curve, KeyKind, ServiceError, failed, montgomery};
 
 /// Sizes of RSA keys that are made or taken. Larger ones only burn time.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 1024..=8192;
@@ -26,6 +26,8 @@ pub(super) enum Key {
     P384Public(Box<p384::PublicKey>),
     EdPrivate(Box<SigningKey>),
     EdPublic(Box<VerifyingKey>),
+    XPrivate([u8; 32]),
+    XPublic([u8; 32]),
 }
 
 #[derive(Serialize)]
@@ -84,6 +86,7 @@ pub(super) fn generate(
     bits: Option<usize>,
 ) -> Result<(Vec<u8>, Vec<u8>), ServiceError> {
     let private = match (kind, curve) {
+        (KeyKind::X25519, _) => Key::XPrivate(montgomery::generate()),
         (KeyKind::Ed25519, _) => Key::EdPrivate(Box::new(SigningKey::generate(&mut OsRng))),
         (KeyKind::Ec, Some(Curve::P384)) => Key::P384Private(Box::new(p384::SecretKey::random(&mut OsRng))),
         (KeyKind::Ec, _) => Key::P256Private(Box::new(p256::SecretKey::random(&mut OsRng))),
@@ -110,6 +113,9 @@ impl Key {
             if let Ok(key) = SigningKey::from_pkcs8_der(der) {
                 return Ok(Self::EdPrivate(Box::new(key)));
             }
+            if let Some(key) = montgomery::from_pkcs8(der) {
+                return Ok(Self::XPrivate(key));
+            }
             let key = RsaPrivateKey::from_pkcs8_der(der).map_err(|_| invalid())?;
             return Self::sized(key.size() * 8).map(|()| Self::RsaPrivate(Box::new(key)));
         }
@@ -121,6 +127,9 @@ impl Key {
         }
         if let Ok(key) = VerifyingKey::from_public_key_der(der) {
             return Ok(Self::EdPublic(Box::new(key)));
+        }
+        if let Some(key) = montgomery::from_spki(der) {
+            return Ok(Self::XPublic(key));
         }
         let key = RsaPublicKey::from_public_key_der(der).map_err(|_| invalid())?;
         Self::sized(key.size() * 8).map(|()| Self::RsaPublic(Box::new(key)))
@@ -142,6 +151,8 @@ impl Key {
             Self::P256Public(key) => key.to_public_key_der().map(public).map_err(|_| invalid()),
             Self::P384Public(key) => key.to_public_key_der().map(public).map_err(|_| invalid()),
             Self::EdPublic(key) => key.to_public_key_der().map(public).map_err(|_| invalid()),
+            Self::XPrivate(key) => Ok(montgomery::to_pkcs8(key)),
+            Self::XPublic(key) => Ok(montgomery::to_spki(key)),
         }
     }
 
@@ -151,12 +162,16 @@ impl Key {
             Self::P256Private(key) => Self::P256Public(Box::new(key.public_key())),
             Self::P384Private(key) => Self::P384Public(Box::new(key.public_key())),
             Self::EdPrivate(key) => Self::EdPublic(Box::new(key.verifying_key())),
+            Self::XPrivate(key) => Self::XPublic(montgomery::public(key)),
             _ => return Err(invalid()),
         })
     }
 
     fn is_private(&self) -> bool {
-        matches!(self, Self::RsaPrivate(_) | Self::P256Private(_) | Self::P384Private(_) | Self::EdPrivate(_))
+        matches!(
+            self,
+            Self::RsaPrivate(_) | Self::P256Private(_) | Self::P384Private(_) | Self::EdPrivate(_) | Self::XPrivate(_)
+        )
     }
 
     pub(super) fn describe(&self) -> Described {
@@ -167,6 +182,7 @@ impl Key {
             Self::P256Private(_) | Self::P256Public(_) => ("ec", Some("P-256"), None),
             Self::P384Private(_) | Self::P384Public(_) => ("ec", Some("P-384"), None),
             Self::EdPrivate(_) | Self::EdPublic(_) => ("ed25519", None, None),
+            Self::XPrivate(_) | Self::XPublic(_) => ("x25519", None, None),
         };
         Described { kind, curve, private, bits }
     }
@@ -195,6 +211,7 @@ pub(super) fn import(
             .map_err(|_| invalid()),
         "raw" => match (kind, curve) {
             (Some(KeyKind::Ed25519), _) => edwards(data),
+            (Some(KeyKind::X25519), _) => data.try_into().map(Key::XPublic).map_err(|_| invalid()),
             (_, Some(Curve::P384)) => {
                 p384::PublicKey::from_sec1_bytes(data).map(|key| Key::P384Public(Box::new(key))).map_err(|_| invalid())
             }
@@ -245,6 +262,17 @@ fn from_jwk(jwk: &Jwk) -> Result<Key, ServiceError> {
             }
             None => edwards(&unb64(jwk.x.as_ref())?),
         },
+        ("OKP", Some("X25519")) => {
+            let key = |text: &Option<String>| -> Result<[u8; 32], ServiceError> {
+                unb64(text.as_ref())?.try_into().map_err(|_| invalid())
+            };
+            let public = key(&jwk.x)?;
+            if jwk.d.is_none() {
+                return Ok(Key::XPublic(public));
+            }
+            let private = key(&jwk.d)?;
+            if montgomery::public(&private) == public { Ok(Key::XPrivate(private)) } else { Err(invalid()) }
+        }
         ("RSA", _) => {
             let number = |text: &Option<String>| unb64(text.as_ref()).map(|bytes| BigUint::from_bytes_be(&bytes));
             let (n, e) = (number(&jwk.n)?, number(&jwk.e)?);
@@ -274,6 +302,7 @@ pub(super) fn export(key: &Key, format: &str) -> Result<Vec<u8>, ServiceError> {
         ("raw", Key::P256Public(key)) => Ok(key.to_encoded_point(false).as_bytes().to_vec()),
         ("raw", Key::P384Public(key)) => Ok(key.to_encoded_point(false).as_bytes().to_vec()),
         ("raw", Key::EdPublic(key)) => Ok(key.as_bytes().to_vec()),
+        ("raw", Key::XPublic(key)) => Ok(key.to_vec()),
         ("jwk", key) => serde_json::to_vec(&to_jwk(key)?).map_err(|_| invalid()),
         _ => Err(ServiceError::named("InvalidAccessError", "The key cannot be exported in this format")),
     }
@@ -311,6 +340,8 @@ fn to_jwk(key: &Key) -> Result<Jwk, ServiceError> {
         }
         Key::EdPublic(key) => curve("Ed25519", "OKP", b64(key.as_bytes()), None, None),
         Key::EdPrivate(key) => curve("Ed25519", "OKP", b64(key.verifying_key().as_bytes()), None, b64(key.as_bytes())),
+        Key::XPublic(key) => curve("X25519", "OKP", b64(key), None, None),
+        Key::XPrivate(key) => curve("X25519", "OKP", b64(&montgomery::public(key)), None, b64(key)),
         Key::RsaPublic(key) => Jwk {
             kty: "RSA".to_owned(),
             n: b64(&key.n().to_bytes_be()),
@@ -347,6 +378,9 @@ pub(super) fn agree(private: &Key, public: &Key) -> Result<Vec<u8>, ServiceError
         (Key::P384Private(mine), Key::P384Public(theirs)) => {
             Ok(p384::ecdh::diffie_hellman(mine.to_nonzero_scalar(), theirs.as_affine()).raw_secret_bytes().to_vec())
         }
+        (Key::XPrivate(mine), Key::XPublic(theirs)) => montgomery::agree(mine, theirs)
+            .map(|secret| secret.to_vec())
+            .ok_or_else(|| failed("The other key agrees to nothing")),
         _ => Err(ServiceError::named("InvalidAccessError", "The keys are of different curves")),
     }
 }

@@ -2,6 +2,7 @@
 //! keeps them as bytes and names the kind.
 
 mod keys;
+mod montgomery;
 mod signatures;
 mod symmetric;
 
@@ -42,6 +43,8 @@ pub(super) enum Cipher {
     Cbc,
     #[serde(rename = "aes-ctr")]
     Ctr,
+    #[serde(rename = "aes-kw")]
+    KeyWrap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -59,6 +62,7 @@ pub(super) enum KeyKind {
     Rsa,
     Ec,
     Ed25519,
+    X25519,
 }
 
 /// What the prelude asks for; byte arguments are the parts of the frame, in the order of the comments.
@@ -190,6 +194,7 @@ pub(super) fn run(payload: Vec<u8>) -> Result<Vec<u8>, ServiceError> {
         Call::Cipher { cipher: Cipher::Cbc, encrypt, padding, .. } => {
             symmetric::cbc(encrypt, first, second, third, padding)
         }
+        Call::Cipher { cipher: Cipher::KeyWrap, encrypt, .. } => symmetric::key_wrap(encrypt, first, third),
         Call::Cipher { cipher: Cipher::Ctr, counter_bits, .. } => symmetric::ctr(first, second, third, counter_bits),
         Call::Generate { kind, curve, bits } => {
             let (private, public) = keys::generate(kind, curve, bits)?;

@@ -1,9 +1,15 @@
 //! Digests, MACs, key derivation and AES.
 
-use aes::{Aes128, Aes192, Aes256};
+use aes::{
+    Aes128, Aes192, Aes256,
+    cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser},
+};
 use aes_gcm::{
     AesGcm,
-    aead::{Aead, Payload, consts::U12},
+    aead::{
+        Aead, Payload,
+        consts::{U8, U12, U16, U32},
+    },
 };
 use cbc::cipher::{
     BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, StreamCipher,
@@ -13,6 +19,7 @@ use hmac::{EagerHash, Hmac, KeyInit, Mac};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+use subtle::ConstantTimeEq;
 
 use super::{Hash, ServiceError, failed};
 
@@ -126,7 +133,11 @@ fn iv_error() -> ServiceError {
     ServiceError::named("OperationError", "Invalid initialization vector").with_code("ERR_CRYPTO_INVALID_IV")
 }
 
-/// AES-GCM with a 96-bit nonce and a whole tag; anything else is rare and refused by name.
+/// Lengths of AES-GCM tags in bits, after NIST SP 800-38D.
+const TAG_BITS: [usize; 7] = [32, 64, 96, 104, 112, 120, 128];
+const TAG_BYTES: usize = 16;
+
+/// AES-GCM. Nonces are of the lengths in use: 96 bits, and 64, 128 and 256 for what Node code does.
 pub(super) fn gcm(
     encrypt: bool,
     key: &[u8],
@@ -135,29 +146,101 @@ pub(super) fn gcm(
     aad: &[u8],
     tag_bits: usize,
 ) -> Result<Vec<u8>, ServiceError> {
-    fn go<C: Aead + aes_gcm::KeyInit>(
+    let refused = || failed("The operation failed for an operation-specific reason");
+    let tag = if tag_bits == 0 { TAG_BYTES } else { tag_bits / 8 };
+    if tag_bits != 0 && !TAG_BITS.contains(&tag_bits) {
+        return Err(failed("AES-GCM has no tags of this length"));
+    }
+    if encrypt {
+        let mut out = sealed(key, iv, data, aad)?;
+        out.truncate(out.len() - TAG_BYTES + tag);
+        return Ok(out);
+    }
+    // The keystream is its own inverse: sealing the ciphertext uncovers the text, sealing that makes the tag anew.
+    let length = data.len().checked_sub(tag).ok_or_else(refused)?;
+    let mut text = sealed(key, iv, &data[..length], &[])?;
+    text.truncate(length);
+    let again = sealed(key, iv, &text, aad)?;
+    let genuine: bool = again[length..length + tag].ct_eq(&data[length..]).into();
+    if genuine { Ok(text) } else { Err(refused()) }
+}
+
+/// The ciphertext with its whole tag.
+fn sealed(key: &[u8], iv: &[u8], data: &[u8], aad: &[u8]) -> Result<Vec<u8>, ServiceError> {
+    fn go<C: Aead + aes_gcm::KeyInit>(key: &[u8], iv: &[u8], data: &[u8], aad: &[u8]) -> Result<Vec<u8>, ServiceError> {
+        let nonce = aes_gcm::aead::Nonce::<C>::try_from(iv).map_err(|_| iv_error())?;
+        let cipher = C::new_from_slice(key).map_err(|_| key_error())?;
+        cipher.encrypt(&nonce, Payload { msg: data, aad }).map_err(|_| failed("The data is too long for AES-GCM"))
+    }
+    match (key.len(), iv.len()) {
+        (16, 8) => go::<AesGcm<Aes128, U8>>(key, iv, data, aad),
+        (24, 8) => go::<AesGcm<Aes192, U8>>(key, iv, data, aad),
+        (32, 8) => go::<AesGcm<Aes256, U8>>(key, iv, data, aad),
+        (16, 12) => go::<AesGcm<Aes128, U12>>(key, iv, data, aad),
+        (24, 12) => go::<AesGcm<Aes192, U12>>(key, iv, data, aad),
+        (32, 12) => go::<AesGcm<Aes256, U12>>(key, iv, data, aad),
+        (16, 16) => go::<AesGcm<Aes128, U16>>(key, iv, data, aad),
+        (24, 16) => go::<AesGcm<Aes192, U16>>(key, iv, data, aad),
+        (32, 16) => go::<AesGcm<Aes256, U16>>(key, iv, data, aad),
+        (16, 32) => go::<AesGcm<Aes128, U32>>(key, iv, data, aad),
+        (24, 32) => go::<AesGcm<Aes192, U32>>(key, iv, data, aad),
+        (32, 32) => go::<AesGcm<Aes256, U32>>(key, iv, data, aad),
+        (16 | 24 | 32, _) => Err(ServiceError::named(
+            "NotSupportedError",
+            "The initialization vector of AES-GCM must be 8, 12, 16 or 32 bytes",
+        )),
+        _ => Err(key_error()),
+    }
+}
+
+/// The first register of a wrapped key (RFC 3394 §2.2.3.1).
+const WRAP_IV: [u8; 8] = [0xa6; 8];
+
+/// AES key wrap, RFC 3394.
+pub(super) fn key_wrap(encrypt: bool, key: &[u8], data: &[u8]) -> Result<Vec<u8>, ServiceError> {
+    fn go<C: aes::cipher::KeyInit + BlockCipherEncrypt + BlockCipherDecrypt + BlockSizeUser<BlockSize = U16>>(
         encrypt: bool,
         key: &[u8],
-        nonce: &aes_gcm::aead::Nonce<C>,
         data: &[u8],
-        aad: &[u8],
     ) -> Result<Vec<u8>, ServiceError> {
         let cipher = C::new_from_slice(key).map_err(|_| key_error())?;
-        let payload = Payload { msg: data, aad };
-        let result = if encrypt { cipher.encrypt(nonce, payload) } else { cipher.decrypt(nonce, payload) };
-        result.map_err(|_| failed("The operation failed for an operation-specific reason"))
+        let blocks = if encrypt { data.len() / 8 } else { data.len() / 8 - 1 };
+        let mut out = if encrypt { [&WRAP_IV, data].concat() } else { data.to_vec() };
+        for step in 0..6 * blocks {
+            let step = if encrypt { step } else { 6 * blocks - 1 - step };
+            let (at, count) = (8 * (1 + step % blocks), (step as u64 + 1).to_be_bytes());
+            let mut block = [0; 16];
+            block[..8].copy_from_slice(&out[..8]);
+            block[8..].copy_from_slice(&out[at..at + 8]);
+            if !encrypt {
+                block.iter_mut().zip(count).for_each(|(byte, mask)| *byte ^= mask);
+            }
+            let mut block = block.into();
+            if encrypt {
+                cipher.encrypt_block(&mut block)
+            } else {
+                cipher.decrypt_block(&mut block)
+            };
+            let mut block: [u8; 16] = block.into();
+            if encrypt {
+                block.iter_mut().zip(count).for_each(|(byte, mask)| *byte ^= mask);
+            }
+            out[..8].copy_from_slice(&block[..8]);
+            out[at..at + 8].copy_from_slice(&block[8..]);
+        }
+        if encrypt {
+            return Ok(out);
+        }
+        let genuine: bool = out[..8].ct_eq(&WRAP_IV).into();
+        if genuine { Ok(out.split_off(8)) } else { Err(failed("The wrapped key is not genuine")) }
     }
-    if tag_bits != 0 && tag_bits != 128 {
-        return Err(ServiceError::named("NotSupportedError", "AES-GCM tags are 128 bits here"));
+    if !data.len().is_multiple_of(8) || data.len() < if encrypt { 16 } else { 24 } {
+        return Err(failed("AES-KW wraps whole blocks of 8 bytes, at least two"));
     }
-    let nonce: [u8; 12] = iv.try_into().map_err(|_| {
-        ServiceError::named("NotSupportedError", "The initialization vector of AES-GCM must be 12 bytes")
-    })?;
-    let nonce = nonce.into();
     match key.len() {
-        16 => go::<AesGcm<Aes128, U12>>(encrypt, key, &nonce, data, aad),
-        24 => go::<AesGcm<Aes192, U12>>(encrypt, key, &nonce, data, aad),
-        32 => go::<AesGcm<Aes256, U12>>(encrypt, key, &nonce, data, aad),
+        16 => go::<Aes128>(encrypt, key, data),
+        24 => go::<Aes192>(encrypt, key, data),
+        32 => go::<Aes256>(encrypt, key, data),
         _ => Err(key_error()),
     }
 }
@@ -216,4 +299,42 @@ pub(super) fn ctr(key: &[u8], counter: &[u8], data: &[u8], bits: u32) -> Result<
         _ => return Err(key_error()),
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 3394 §4.6.
+    #[test]
+    fn keys_are_wrapped_as_the_standard_shows() {
+        let key = hex::decode("000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F").unwrap();
+        let data = hex::decode("00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F").unwrap();
+        let expected = "28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21";
+        let mut wrapped = key_wrap(true, &key, &data).unwrap();
+        assert_eq!(hex::encode(&wrapped), expected);
+        assert_eq!(key_wrap(false, &key, &wrapped).unwrap(), data);
+        wrapped[9] ^= 1;
+        assert!(key_wrap(false, &key, &wrapped).is_err());
+        for (encrypt, length) in [(true, 8), (true, 17), (false, 16), (false, 23), (false, 0)] {
+            assert!(key_wrap(encrypt, &key, &vec![0; length]).is_err());
+        }
+    }
+
+    #[test]
+    fn short_tags_and_long_nonces_of_gcm_are_genuine_or_refused() {
+        let key = [7; 32];
+        for (nonce, tag) in [(8, 128), (12, 96), (16, 128), (16, 32), (32, 120)] {
+            let iv = vec![3; nonce];
+            let mut made = gcm(true, &key, &iv, b"some text", b"more", tag).unwrap();
+            assert_eq!(made.len(), 9 + tag / 8);
+            assert_eq!(gcm(false, &key, &iv, &made, b"more", tag).unwrap(), b"some text");
+            assert!(gcm(false, &key, &iv, &made, b"other", tag).is_err());
+            made[0] ^= 1;
+            assert!(gcm(false, &key, &iv, &made, b"more", tag).is_err());
+        }
+        assert!(gcm(false, &key, &[0; 12], b"short", b"", 128).is_err());
+        assert!(gcm(true, &key, &[0; 12], b"", b"", 127).is_err());
+        assert!(gcm(true, &key, &[0; 5], b"", b"", 128).is_err());
+    }
 }

@@ -22,11 +22,23 @@ async fn whatever_runs_for_ever_is_stopped_at_its_deadline() {
         "export default async () => { try { for (;;) {} } finally { for (;;) {} } }",
         "export default () => ({ get toJSON() { for (;;) {} } })",
         "export default () => { throw { get message() { for (;;) {} } } }",
+        "export default () => ({ then() { for (;;) {} } })",
+        "export default () => ({ status: 200, headers: [], arrayBuffer: async () => { for (;;) await null } })",
+        "export default () => new Response(new ReadableStream({ async pull(c) { await null; c.enqueue(new Uint8Array(0)) } }))",
+        "export default () => 'x'.repeat(30).replace(/(x+x+)+y/g, '')",
+        "export default () => /(?<=(a+)+)$/.test('b' + 'a'.repeat(35) + 'c') || /^(([a-z])+.)+[A-Z]([a-z])+$/.test('a'.repeat(60))",
+        "export default () => new RegExp('^' + '(a?)'.repeat(40) + 'a'.repeat(40) + 'b$').test('a'.repeat(60))",
+        "export default () => new Promise(() => { const f = async () => { await Promise.all([f(), f()].map(async (p) => { await 0; await p })) }; f(); })",
+        "export default () => { let n = 2n; for (;;) n *= n }",
+        "export default () => { const a = new Proxy([], { get: (t, k) => (k === 'length' ? 2 ** 53 - 1 : 0) }); return Array.prototype.indexOf.call(a, 1) }",
+        "export default () => [].concat.call(...Array(1000).fill('x'), 'y'.padEnd(1e7)).join('z'.repeat(1e5)).length",
+        "import zlib from 'node:zlib'; export default () => { const b = Buffer.alloc(4 << 20); for (;;) zlib.brotliCompressSync(b) }",
     ] {
         let program = limited(source, limits(300)).await;
         let began = Instant::now();
         let outcome = get(&program).await;
-        let stopped = matches!(outcome, Err(Failure::Timeout | Failure::Memory));
+        // Some run into another limit first: memory, or one of the engine's own.
+        let stopped = matches!(outcome, Err(Failure::Timeout | Failure::Memory | Failure::Threw(_)));
         assert!(stopped, "{source}: {outcome:?}");
         assert!(began.elapsed().as_millis() < 2_000, "{source}: {:?}", began.elapsed());
     }
@@ -88,6 +100,69 @@ async fn a_response_longer_than_the_limit_is_refused() {
         "export default () => new Response(new ReadableStream({ pull(c) { c.enqueue(new Uint8Array(1 << 20)) } }))";
     let program = limited(endless, small).await;
     assert!(matches!(get(&program).await, Err(Failure::Memory | Failure::Timeout)));
+}
+
+#[tokio::test]
+async fn headers_of_a_response_are_limited() {
+    for headers in [
+        "Array.from({ length: 300 }, (_, n) => ['x-' + n, 'v'])",
+        "[['x-long', 'v'.repeat(70000)]]",
+        "Array.from({ length: 200 }, (_, n) => ['set-cookie', 'v'.repeat(1000)])",
+    ] {
+        let outcome = run(&format!("export default () => new Response('x', {{ headers: {headers} }})")).await;
+        assert!(matches!(outcome, Err(Failure::InvalidResponse(_))), "{headers}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_far_beyond_the_limit_is_not_copied_to_the_host() {
+    let small = Limits { response_bytes: 1000, ..limits(10_000) };
+    let program = limited("export default () => new Response(new Uint8Array(5 << 20))", small.clone()).await;
+    assert_eq!(get(&program).await, Err(Failure::ResponseTooLarge(1000)));
+    let program = limited("export default () => { throw new Error('x'.repeat(5 << 20)) }", small).await;
+    assert!(get(&program).await.is_err());
+}
+
+#[tokio::test]
+async fn a_function_cannot_put_its_thread_to_sleep() {
+    let source = "export default () => { try { return Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0) } catch (e) { return e.name } }";
+    assert!(text(source).await.ends_with("Error\""));
+}
+
+#[tokio::test]
+async fn what_a_function_breaks_for_itself_stays_its_own() {
+    let source = "
+        for (const name of ['then', 'catch', 'finally']) Promise.prototype[name] = () => { throw new Error('mine') };
+        Array.prototype[Symbol.iterator] = function* () { yield 'mine' };
+        Map.prototype.get = () => 'mine'; Map.prototype.set = () => 'mine'; WeakMap.prototype.get = () => undefined;
+        Uint8Array.prototype.set = () => {}; Uint8Array.prototype.subarray = () => 'mine'; DataView.prototype.getUint32 = () => 4294967295;
+        String.prototype.isWellFormed = () => { throw 1 }; Object.defineProperty = () => 'mine'; Reflect.apply = () => 'mine';
+        globalThis.Response = class {}; globalThis.fetch = null; globalThis.console = null; globalThis.process = null; delete globalThis.Buffer;
+        Object.prototype.context = { requestId: 'mine' }; Object.prototype.tainted = true; Object.prototype.status = 999;
+        export default () => 'x'";
+    let program = limited(source, limits(2_000)).await;
+    for _ in 0..3 {
+        let outcome = get(&program).await;
+        assert!(!matches!(outcome, Err(Failure::Broken(_))), "{outcome:?}");
+    }
+    assert_eq!(
+        text("export default () => [typeof Response, typeof fetch, typeof Buffer].join()").await,
+        "\"function,function,function\""
+    );
+}
+
+#[tokio::test]
+async fn open_codecs_take_a_bounded_share_of_the_host() {
+    let source = "import zlib from 'node:zlib';
+export default () => { const open = []; try { for (;;) open.push(zlib.createBrotliCompress()) } catch (e) { return [open.length, e.message.includes('too many')] } }";
+    assert_eq!(text(source).await, "[8,true]");
+    // What is forgotten is closed when its garbage is collected.
+    let forgotten = "import zlib from 'node:zlib';
+export default () => { for (let i = 0; i < 500; i++) { zlib.createGzip(); if (i % 50 === 0) for (let k = 0; k < 40; k++) new Uint8Array(1 << 18).fill(k) } return 'fine' }";
+    let _ = run(forgotten).await;
+    let failing = "import zlib from 'node:zlib';
+export default () => { for (let i = 0; i < 500; i++) try { zlib.gunzipSync('nope') } catch {} return zlib.gunzipSync(zlib.gzipSync('fine')).toString() }";
+    assert_eq!(text(failing).await, "\"fine\"");
 }
 
 #[tokio::test]

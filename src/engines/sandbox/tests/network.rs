@@ -159,3 +159,59 @@ async fn a_refused_connection_says_so() {
     let refused = "return fetch('http://127.0.0.1:1/').then(() => 'open', (e) => [e.message, e.cause.code])";
     assert_eq!(ask(refused).await.unwrap(), serde_json::json!(["fetch failed", "ECONNREFUSED"]));
 }
+
+/// A server that answers one byte at a time, for ever; it counts connections that were closed on it.
+async fn dripping(before: &'static [u8]) -> (String, Arc<std::sync::atomic::AtomicUsize>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let closed = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = closed.clone();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let count = count.clone();
+            tokio::spawn(async move {
+                let _ = socket.read(&mut [0; 1024]).await;
+                let mut outcome = socket.write_all(before).await;
+                while outcome.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    outcome = socket.write_all(b"x").await;
+                }
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+    });
+    (url, closed)
+}
+
+#[tokio::test]
+async fn a_server_that_drips_is_left_at_the_deadline_and_hung_up_on() {
+    for before in [&b""[..], b"HTTP/1.1 200 OK\r\nx-slow: ", b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"] {
+        let (url, closed) = dripping(before).await;
+        let source = format!("export default async () => (await fetch('{url}')).text()");
+        let image = open().compile(Modules::single(source)).await.unwrap();
+        let limits = Limits { timeout: Duration::from_millis(400), ..Limits::default() };
+        let program = Arc::new(open().program(image, &BTreeMap::new(), limits));
+        let request = Request { method: "GET".to_owned(), url: "http://localhost/".to_owned(), ..Request::default() };
+        let outcome = open().call(&program, request, Arc::new(Platform::default())).await;
+        let left = matches!(outcome, Err(Failure::Timeout)) || (before.is_empty() && outcome.is_err());
+        assert!(left, "{outcome:?}");
+        for _ in 0..100 {
+            if closed.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(closed.load(std::sync::atomic::Ordering::SeqCst), 1, "{}", String::from_utf8_lossy(before));
+    }
+}
+
+#[tokio::test]
+async fn operations_at_a_time_are_limited() {
+    let body = "const controller = new AbortController();
+        const all = Array.from({ length: 300 }, () => fetch(base + '/endless', { signal: controller.signal }).then((r) => r.text()).catch((e) => String(e.cause?.message ?? e.message ?? e)));
+        setTimeout(() => controller.abort(), 300);
+        const told = await Promise.all(all);
+        return told.filter((text) => text.includes('operations at a time')).length";
+    assert_eq!(ask(body).await.unwrap(), 44);
+}

@@ -21,9 +21,10 @@ use crate::{engines::sandbox::Modules, features::functions::executor::CheckFailu
 
 /// The argument that makes the program a builder, for [`serve`].
 const ARGUMENT: &str = "build-function";
-/// Seconds of processor a build may use. Code of a usual size takes milliseconds.
-const CPU_SECONDS: u64 = 5;
-/// Bytes of stack: some hundred thousand calls of the parser.
+/// Seconds of processor a build may use. Code of a usual size takes milliseconds; the rest is for large bundles and
+/// slow machines.
+const CPU_SECONDS: u64 = 10;
+/// Bytes of stack, which bound how deep source may nest.
 const STACK: usize = 256 << 20;
 /// Bytes of data: the stack, a little of the program's own, and the one GiB that the allocator maps as it starts and
 /// that a build may fill. A tree takes some fifteen times its source.

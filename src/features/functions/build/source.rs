@@ -102,8 +102,7 @@ fn is_sound(parsed: &ParserReturn<'_>) -> bool {
 
 /// Place and sentence of the first error.
 fn fault(parsed: &ParserReturn<'_>) -> (u32, String) {
-    let place =
-        |error: &OxcDiagnostic| error.labels.first().and_then(|label| u32::try_from(label.offset()).ok()).unwrap_or(0);
+    let place = |error: &OxcDiagnostic| error.labels.first().map_or(0, |label| label.offset());
     let Some(first) = parsed.diagnostics.errors().min_by_key(|error| place(error)) else {
         return (0, "The file cannot be read.".to_owned());
     };

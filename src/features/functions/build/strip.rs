@@ -416,10 +416,10 @@ impl<'a> Visit<'a> for Strip<'_, 'a> {
             ExportDefaultDeclarationKind::FunctionDeclaration(function) if function.body.is_none() => {
                 return self.blank_statement(it.span);
             }
-            ExportDefaultDeclarationKind::Identifier(name) if self.types.contains(name.name.as_str()) => {
-                if !self.declared.contains(name.name.as_str()) {
-                    return self.blank_statement(it.span);
-                }
+            ExportDefaultDeclarationKind::Identifier(name)
+                if self.types.contains(name.name.as_str()) && !self.declared.contains(name.name.as_str()) =>
+            {
+                return self.blank_statement(it.span);
             }
             _ => {}
         }

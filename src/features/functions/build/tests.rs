@@ -126,6 +126,27 @@ fn members_of_classes_lose_what_is_type() {
 }
 
 #[test]
+fn exports_of_declarations_keep_what_runs() {
+    for (source, expected) in [
+        ("export default abstract class A<T> { abstract b(): T }", "export default class A { ; }"),
+        ("export abstract class A {} export default A as any", "export class A {} export default A"),
+        ("export declare const a: number; export default 1 as number", "; export default 1"),
+        (
+            "export default function f(a: 1): void; export default function f(a: any) {}",
+            "; export default function f(a ) {}",
+        ),
+        (
+            "export const enum E { A } export default E.A",
+            "export var E; (function (E) {E[E[\"A\"] = 0] = \"A\"; })(E || (E = {})); export default E.A",
+        ),
+    ] {
+        let code = built(source);
+        let words = |text: &str| text.split_whitespace().collect::<String>();
+        assert_eq!(words(&code.modules.files["index.ts"]), words(expected), "{source}");
+    }
+}
+
+#[test]
 fn a_line_break_that_ended_a_statement_still_does() {
     for source in
         ["x = y as any\n(f)()", "let x: A = b as C\n[d].map(e)", "type T = 1\n(f)()", "f()\ninterface A {}\n(g)()"]
@@ -551,16 +572,19 @@ fn names_that_throw_are_warned_of() {
 
 #[test]
 fn a_usual_function_builds_within_milliseconds() {
+    let body = "  const x: T = { a: 1 }; console.log(x as T);\n".repeat(40);
     let source = format!(
-        "type T = {{ a: number }};\nexport default async (req: Request): Promise<Response> => {{\n{}\n return new Response('ok') }}",
-        "  const x: T = { a: 1 }; console.log(x as T);\n".repeat(1).as_str()
+        "type T = {{ a: number }};\nexport default async (req: Request): Promise<Response> => {{\n{body}\n \
+         return new Response('ok') }}"
     );
-    built(&source);
-    let start = Instant::now();
-    for _ in 0..20 {
+    let took = |_| {
+        let start = Instant::now();
         built(&source);
-    }
-    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+        start.elapsed()
+    };
+    // The best of many: other tests run meanwhile.
+    let best = (0..20).map(took).min().unwrap();
+    assert!(best < Duration::from_millis(10), "{best:?}");
 }
 
 proptest! {

@@ -184,6 +184,7 @@ class Cipheriv extends (Transform as any) {
     if (this.#mode === 'gcm' && !this.#encrypt) {
       if (this.#tag === null) throw new Error('Unsupported state or unable to authenticate data');
       data = concat([data, this.#tag]);
+      head.tagBits = this.#tag.length * 8;
     }
     let result: Bytes;
     try {
@@ -209,7 +210,7 @@ class Cipheriv extends (Transform as any) {
   }
   setAuthTag(tag: Input, encoding?: Encoding) {
     this.#tag = bytesOf(tag, encoding).slice();
-    if (this.#tag.length !== 16) throw coded(new TypeError(`Invalid authentication tag length: ${this.#tag.length}`), 'ERR_CRYPTO_INVALID_AUTH_TAG');
+    if (![4, 8, 12, 13, 14, 15, 16].includes(this.#tag.length)) throw coded(new TypeError(`Invalid authentication tag length: ${this.#tag.length}`), 'ERR_CRYPTO_INVALID_AUTH_TAG');
     return this;
   }
   setAutoPadding(padding = true) {
@@ -341,7 +342,7 @@ export function createPublicKey(given: any): KeyObject {
 export function generateKeyPairSync(type: string, options: any = {}): { publicKey: any; privateKey: any } {
   const kind = type === 'rsa-pss' ? 'rsa' : type;
   const curve = { prime256v1: 'P-256', 'P-256': 'P-256', secp384r1: 'P-384', 'P-384': 'P-384' }[options.namedCurve as string];
-  if (!['rsa', 'ec', 'ed25519'].includes(kind)) throw coded(new TypeError(`The key type '${type}' is not available in the function sandbox`), 'ERR_INVALID_ARG_VALUE');
+  if (!['rsa', 'ec', 'ed25519', 'x25519'].includes(kind)) throw coded(new TypeError(`The key type '${type}' is not available in the function sandbox`), 'ERR_INVALID_ARG_VALUE');
   if (kind === 'ec' && curve === undefined) throw coded(new TypeError('Invalid EC curve name'), 'ERR_CRYPTO_INVALID_CURVE');
   const made = generate(kind, { ...(curve === undefined ? {} : { curve }), ...(options.modulusLength === undefined ? {} : { bits: options.modulusLength }) });
   const [publicKey, privateKey] = [read('spki', made.publicDer), read('pkcs8', made.privateDer)];

@@ -49,11 +49,9 @@ function clone(value: unknown, seen: Map<object, unknown>): unknown {
   if (value instanceof Error) {
     const name = String(value.name);
     const copy = keep(Object.create((Object.hasOwn(ERRORS, name) ? (ERRORS[name] as ErrorConstructor) : Error).prototype) as Error);
-    const fresh = new Error(value.message);
     for (const key of ['message', 'stack'] as const) {
       if (typeof value[key] === 'string') Object.defineProperty(copy, key, { value: value[key], writable: true, configurable: true });
     }
-    void fresh;
     if ('cause' in value) Object.defineProperty(copy, 'cause', { value: clone(value.cause, seen), writable: true, configurable: true });
     return copy;
   }
@@ -78,6 +76,7 @@ function structuredClone(value: unknown, options?: { transfer?: unknown[] }): un
   if (arguments.length === 0) throw new TypeError('structuredClone needs a value');
   const seen = new Map<object, unknown>();
   const moved = [...(options?.transfer ?? [])];
+  if (new Set(moved).size !== moved.length) throw new DOMException('The list of what is transferred names something twice', 'DataCloneError');
   for (const item of moved) {
     if (!(item instanceof ArrayBuffer) && !(item instanceof MessagePort)) {
       throw new DOMException('Value not transferable', 'DataCloneError');

@@ -10,7 +10,7 @@ const HASHES: Record<string, Hash> = { 'SHA-1': 'sha1', 'SHA-256': 'sha256', 'SH
 const HASH_NAMES = Object.keys(HASHES);
 const BLOCK: Record<string, number> = { 'SHA-1': 512, 'SHA-256': 512, 'SHA-384': 1024, 'SHA-512': 1024 };
 const ALGORITHMS = [
-  'AES-GCM', 'AES-CBC', 'AES-CTR', 'HMAC', 'HKDF', 'PBKDF2', 'ECDSA', 'ECDH', 'Ed25519',
+  'AES-GCM', 'AES-CBC', 'AES-CTR', 'AES-KW', 'HMAC', 'HKDF', 'PBKDF2', 'ECDSA', 'ECDH', 'Ed25519', 'X25519',
   'RSASSA-PKCS1-v1_5', 'RSA-PSS', 'RSA-OAEP', ...HASH_NAMES,
 ];
 
@@ -76,6 +76,7 @@ const ALLOWED: Record<string, { secret?: Usage[]; private?: Usage[]; public?: Us
   'AES-GCM': { secret: ['encrypt', 'decrypt', 'wrapKey', 'unwrapKey'] },
   'AES-CBC': { secret: ['encrypt', 'decrypt', 'wrapKey', 'unwrapKey'] },
   'AES-CTR': { secret: ['encrypt', 'decrypt', 'wrapKey', 'unwrapKey'] },
+  'AES-KW': { secret: ['wrapKey', 'unwrapKey'] },
   HKDF: { secret: ['deriveKey', 'deriveBits'] },
   PBKDF2: { secret: ['deriveKey', 'deriveBits'] },
   ECDSA: { private: ['sign'], public: ['verify'] },
@@ -84,6 +85,7 @@ const ALLOWED: Record<string, { secret?: Usage[]; private?: Usage[]; public?: Us
   'RSA-PSS': { private: ['sign'], public: ['verify'] },
   'RSA-OAEP': { private: ['decrypt', 'unwrapKey'], public: ['encrypt', 'wrapKey'] },
   ECDH: { private: ['deriveKey', 'deriveBits'], public: [] },
+  X25519: { private: ['deriveKey', 'deriveBits'], public: [] },
 };
 
 function make(type: CryptoKey['type'], extractable: boolean, algorithm: Named, usages: Usage[], bytes: Bytes): CryptoKey {
@@ -126,11 +128,11 @@ function importSecret(algorithm: Named, bytes: Bytes, extractable: boolean, usag
   return make('secret', false, { name: algorithm.name }, usages, bytes);
 }
 
-const kindOf = (name: string) => (name.startsWith('RSA') ? 'rsa' : name === 'Ed25519' ? 'ed25519' : 'ec');
+const kindOf = (name: string) => (name.startsWith('RSA') ? 'rsa' : name === 'Ed25519' ? 'ed25519' : name === 'X25519' ? 'x25519' : 'ec');
 
 function pairAlgorithm(algorithm: Named, der: Bytes, isPrivate: boolean): Named {
   const { name } = algorithm;
-  if (name === 'Ed25519') return { name };
+  if (name === 'Ed25519' || name === 'X25519') return { name };
   if (kindOf(name) === 'ec') return { name, namedCurve: algorithm.namedCurve };
   hashOf(algorithm);
   const jwk = exportJwk(der, isPrivate);
@@ -297,16 +299,18 @@ function crypt(encrypt: boolean, algorithm: Named, key: CryptoKey, data: Uint8Ar
       return ask({ op: 'cipher', cipher: 'aes-cbc', encrypt, padding: true }, bytes, bytesOf(algorithm.iv, 'iv'), data);
     case 'AES-CTR':
       return ask({ op: 'cipher', cipher: 'aes-ctr', encrypt, counterBits: Number(algorithm.length) }, bytes, bytesOf(algorithm.counter, 'counter'), data);
+    case 'AES-KW':
+      if (usage !== 'wrapKey' && usage !== 'unwrapKey') break;
+      return ask({ op: 'cipher', cipher: 'aes-kw', encrypt }, bytes, none, data);
     case 'RSA-OAEP':
       return ask({ op: 'rsa-oaep', encrypt, hash: hashOf(key.algorithm) }, bytes, data, algorithm.label === undefined ? none : bytesOf(algorithm.label, 'label'));
-    default:
-      throw refuse('NotSupportedError', `${algorithm.name} does not encrypt`);
   }
+  throw refuse('NotSupportedError', `${algorithm.name} does not encrypt`);
 }
 
 function derive(algorithm: Named, key: CryptoKey, bits: number | null, usage: Usage): Bytes {
   const bytes = use(key, algorithm, usage);
-  if (algorithm.name === 'ECDH') {
+  if (algorithm.name === 'ECDH' || algorithm.name === 'X25519') {
     const secret = ask({ op: 'ecdh' }, bytes, keyBytes(algorithm.public as CryptoKey));
     if (bits === null) return secret;
     if (bits > secret.length * 8) throw refuse('OperationError', 'The derived bit length is too large');

@@ -58,7 +58,12 @@ class TextDecoderStream {
 }
 tag(TextDecoderStream, 'TextDecoderStream');
 
-export type ZlibKind = 'gzip' | 'deflate' | 'deflate-raw' | 'gunzip' | 'inflate' | 'inflate-raw' | 'unzip';
+export type ZlibKind = 'gzip' | 'deflate' | 'deflate-raw' | 'gunzip' | 'inflate' | 'inflate-raw' | 'unzip' | 'brotli' | 'unbrotli';
+
+/** Bytes the host works on at a time: between pieces the guest can be stopped. */
+const PIECE = 1024 * 1024;
+/** Closes what was abandoned half-way. */
+const abandoned = new FinalizationRegistry<number>((handle) => host.bytes(Op.zlibClose, handle));
 
 /** A codec of the host. `finish` also frees it. */
 export class Zlib {
@@ -66,15 +71,39 @@ export class Zlib {
   #open = true;
   constructor(kind: ZlibKind, level = 6) {
     this.#handle = new DataView(host.bytes(Op.zlibOpen, 0, packed({ kind, level })).buffer).getInt32(0, true);
+    abandoned.register(this, this.#handle, this);
   }
   write(bytes: Uint8Array, mode: 'more' | 'flush' | 'finish' = 'more'): Uint8Array<ArrayBuffer> {
-    const head = { handle: this.#handle, mode };
-    if (mode === 'finish') this.#open = false;
-    return host.work(Op.zlibWrite, 0, packed(head, bytes));
+    const parts: Uint8Array<ArrayBuffer>[] = [];
+    let at = 0;
+    try {
+      for (; bytes.length - at > PIECE; at += PIECE) parts.push(this.#put(bytes.subarray(at, at + PIECE), 'more'));
+      const last = this.#put(at === 0 ? bytes : bytes.subarray(at), mode);
+      if (mode === 'finish') this.#ended();
+      if (parts.length === 0) return last;
+      parts.push(last);
+    } catch (error) {
+      this.#ended();
+      throw error;
+    }
+    const out = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
+    let end = 0;
+    for (const part of parts) {
+      out.set(part, end);
+      end += part.length;
+    }
+    return out;
   }
-  close() {
+  #put(bytes: Uint8Array, mode: string): Uint8Array<ArrayBuffer> {
+    return host.work(Op.zlibWrite, 0, packed({ handle: this.#handle, mode }, bytes));
+  }
+  #ended() {
     if (this.#open) host.bytes(Op.zlibClose, this.#handle);
     this.#open = false;
+    abandoned.unregister(this);
+  }
+  close() {
+    this.#ended();
   }
 }
 
@@ -94,6 +123,7 @@ const FORMATS: Record<string, [ZlibKind, ZlibKind]> = {
   gzip: ['gzip', 'gunzip'],
   deflate: ['deflate', 'inflate'],
   'deflate-raw': ['deflate-raw', 'inflate-raw'],
+  brotli: ['brotli', 'unbrotli'],
 };
 function format(name: string): [ZlibKind, ZlibKind] {
   const found = Object.hasOwn(FORMATS, name) ? FORMATS[name] : undefined;
