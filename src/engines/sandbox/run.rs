@@ -255,7 +255,7 @@ impl Sandbox {
         };
         let idle = self.0.inner.idle().take(program.id);
         let start = match idle {
-            Some(instance) => Start::Idle(Box::new(instance)),
+            Some(instance) => Start::Idle(instance),
             None => Start::Fresh(self.slot(deadline).await?),
         };
         let (inner, program) = (self.0.inner.clone(), program.clone());
@@ -353,7 +353,7 @@ impl Inner {
         let mut instance = match start {
             Start::Idle(mut instance) => {
                 instance.begin(services);
-                *instance
+                instance
             }
             Start::Fresh(slot) => match self.fresh(machine, program, services, slot).await {
                 Ok(instance) => Box::new(instance),
