@@ -25,6 +25,7 @@ use super::{
 use crate::{
     common::{ApiError, NestedCall, Verbatim},
     features::{
+        content::drain,
         identity::{KeyRole, bearer_token},
         projects::Project,
         releases::{FunctionClass, ServedRelease},
@@ -32,6 +33,9 @@ use crate::{
         user_keys::Claims,
     },
 };
+
+/// Bytes of a body too large that are still read, so that the client gets to see the refusal.
+const DRAINED: u64 = 4 * MAX_BODY as u64;
 
 impl Functions {
     /// Answers one request, whatever it is.
@@ -75,7 +79,7 @@ impl Functions {
         request_id: &str,
     ) -> Result<FunctionResponse, FunctionError> {
         let (parts, body) = request.into_parts();
-        refuse_announced(&parts.headers)?;
+        let body = read_announced(&parts.headers, body).await?;
         let user = self.user(&project, &parts.headers);
         let state = release.state.functions.get(name).ok_or(FunctionError::NotFound)?;
         let subject = user.as_ref().map(|claims| claims.sub.clone());
@@ -155,13 +159,14 @@ pub(super) fn passed_headers(told: Told, passed: Option<Passed>) -> Told {
     }
 }
 
-/// A body that says it is too large is not read.
-fn refuse_announced(headers: &HeaderMap) -> Result<(), FunctionError> {
+/// What a body says of its length is believed when it is too large: it is thrown away.
+async fn read_announced(headers: &HeaderMap, body: Body) -> Result<Body, FunctionError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY as u64) {
+        drain(body, DRAINED).await;
         return Err(FunctionError::BodyTooLarge { limit: MAX_BODY });
     }
-    Ok(())
+    Ok(body)
 }
 
 async fn read_body(body: Body) -> Result<Bytes, FunctionError> {

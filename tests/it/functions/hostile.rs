@@ -152,5 +152,7 @@ async fn the_host_holds_no_more_than_a_function_may() {
       return [...new Set(names)].sort() }";
     deploy(&project, &[("flood", code, json!({"config": {"timeout_seconds": 30}}))]).await;
     let names = project.invoke("flood").send().await.is(200);
-    assert!(names.as_array().expect("names").iter().any(|name| name == "RangeError"), "{names}");
+    // Which limit is met first, the guest's own or the host's, is a matter of its collector.
+    let limited = |name: &serde_json::Value| name == "RangeError" || name == "InternalError";
+    assert!(names.as_array().expect("names").iter().any(limited), "{names}");
 }

@@ -52,6 +52,10 @@ pub(super) fn build(code: &Code, options: &Options) -> Result<Built, Problem> {
     if size > LARGEST {
         return Err(Problem::TooLarge { size, limit: LARGEST });
     }
+    // Before imports are looked at: those of a dependency would be told to be one.
+    if let Some(dep) = code.deps.first() {
+        return Err(Problem::DependencyUnavailable { dep: dep.clone() });
+    }
     let mut graph = Graph {
         files: BTreeMap::new(),
         single: false,
@@ -63,9 +67,6 @@ pub(super) fn build(code: &Code, options: &Options) -> Result<Built, Problem> {
     match &code.source {
         Source::Single(bytes) => graph.single(bytes)?,
         Source::Files { entrypoint, files } => graph.several(entrypoint, files)?,
-    }
-    if let Some(dep) = code.deps.first() {
-        return Err(Problem::DependencyUnavailable { dep: dep.clone() });
     }
     if size > LARGE {
         graph.warnings.push(Notice {
