@@ -187,7 +187,8 @@ async fn the_data_api_is_there_for_users_and_for_the_admin() {
     assert_eq!((&updated[0]["name"], &updated[0]["owner"]), (&json!("newer"), &json!(ann)));
     assert_eq!((removed.as_array().map(Vec::len), &removed[0]["name"]), (Some(1), &json!("newer")));
     let expired = users.token_with(ann, &json!({"exp": 1}));
-    let answer = project.invoke("f?case=expired").header("x-expired", &format!("Bearer {expired}")).send().await.is(200);
+    let answer =
+        project.invoke("f?case=expired").header("x-expired", &format!("Bearer {expired}")).send().await.is(200);
     assert_eq!((&answer["thrown"], &answer["status"]), (&json!("R402DbError"), &json!(401)));
     assert_eq!(call("single").await, json!({"thrown": "R402DbError", "code": "R402_DB_QUERY_ERROR", "status": 406}));
     assert_eq!(call("maybe").await, Value::Null);
