@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn every_gap_of_the_page_is_filled() {
         let page = String::from_utf8(greeting().page.to_vec()).unwrap();
-        assert!(!page.contains("{{") && page.contains("RUN402_API_BASE=http://localhost:4020<"));
+        assert!(!page.contains("{{") && page.contains("RUN402_API_BASE=http://localhost:4020\n"));
         assert!(page.contains("http://my-app.localhost:4020"));
     }
 
