@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, types::ToSql};
 
 use super::Appliance;
 
@@ -51,4 +51,9 @@ pub async fn sql(appliance: &Appliance, statements: &str) {
 /// The only value of the only row, which is text.
 pub async fn value(appliance: &Appliance, query: &str) -> String {
     control(appliance).await.query_one(query, &[]).await.expect("one row").get(0)
+}
+
+/// Moves time in the control database: one statement that changes a stored moment.
+pub async fn move_time(appliance: &Appliance, statement: &str, operands: &[&(dyn ToSql + Sync)]) {
+    control(appliance).await.execute(statement, operands).await.expect("time can be moved");
 }

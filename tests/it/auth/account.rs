@@ -230,14 +230,12 @@ async fn a_stale_session_cannot_change_the_account() {
     let pool = Pool::on(appliance).await;
     pool.sign_up("ann@example.com").await;
     let tokens = pool.log_in("ann@example.com").await;
-    control::control(appliance)
-        .await
-        .execute(
-            "update app_sessions set auth_time = auth_time - interval '6 minutes' where id = $1::text::uuid",
-            &[&tokens.claims()["session_id"].as_str().expect("an id")],
-        )
-        .await
-        .expect("time can be moved");
+    control::move_time(
+        appliance,
+        "update app_sessions set auth_time = auth_time - interval '6 minutes' where id = $1::text::uuid",
+        &[&tokens.claims()["session_id"].as_str().expect("an id")],
+    )
+    .await;
     let body = json!({"new_password": "long enough"});
     pool.post("/auth/v1/account/password", &body)
         .bearer(&tokens.access)

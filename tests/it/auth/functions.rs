@@ -220,14 +220,12 @@ async fn a_revoked_session_is_gone_with_the_next_request_and_its_cookie_is_taken
     // Too long unused.
     let idle = site.enter("ann@example.com").await;
     let id = idle.cookie.as_deref().and_then(|cookie| cookie.split('.').nth(1)).expect("an id").to_owned();
-    control::control(Appliance::shared())
-        .await
-        .execute(
-            "update app_sessions set last_seen_at = last_seen_at - interval '15 days' where id = $1::text::uuid",
-            &[&id],
-        )
-        .await
-        .expect("time can be moved");
+    control::move_time(
+        Appliance::shared(),
+        "update app_sessions set last_seen_at = last_seen_at - interval '15 days' where id = $1::text::uuid",
+        &[&id],
+    )
+    .await;
     assert_eq!(ask(&idle, "user").await.is(200), Value::Null);
     let json = idle.json("/auth/passkeys/register/options", &json!({"app_origin": site.origin()})).send().await;
     refused(&json, 401, "R402_AUTH_SESSION_EXPIRED");

@@ -109,14 +109,12 @@ impl Site {
 
     pub async fn age(&self, minutes: i32) {
         let id = self.cookie.as_deref().and_then(|cookie| cookie.split('.').nth(1)).expect("a session").to_owned();
-        control::control(Appliance::shared())
-            .await
-            .execute(
-                "update app_sessions set auth_time = auth_time - make_interval(mins => $2) where id = $1::text::uuid",
-                &[&id, &minutes],
-            )
-            .await
-            .expect("time can be moved");
+        control::move_time(
+            Appliance::shared(),
+            "update app_sessions set auth_time = auth_time - make_interval(mins => $2) where id = $1::text::uuid",
+            &[&id, &minutes],
+        )
+        .await;
     }
 }
 

@@ -211,11 +211,12 @@ async fn a_spoilt_response_is_refused_and_uses_the_challenge_up() {
     other.try_passkey(&challenge, &response).await.refused(400, invalid);
     pool.try_passkey(&json!({"challenge_id": uuid::Uuid::new_v4()}), &response).await.refused(400, invalid);
     pool.try_passkey(&json!({"challenge_id": "x"}), &response).await.refused(400, invalid);
-    control::control(appliance)
-        .await
-        .execute("update app_webauthn_challenges set expires_at = now() where project_id = $1", &[&pool.project.id])
-        .await
-        .expect("time can be moved");
+    control::move_time(
+        appliance,
+        "update app_webauthn_challenges set expires_at = now() where project_id = $1",
+        &[&pool.project.id],
+    )
+    .await;
     pool.try_passkey(&challenge, &response).await.refused(400, invalid);
     for response in [json!({}), json!({"id": "x"}), json!({"rawId": 7}), json!([]), json!(null)] {
         let challenge = pool.login_options(ORIGIN).await;

@@ -140,15 +140,13 @@ async fn reuse_after_the_grace_period_ends_the_family_too() {
     pool.sign_up("ann@example.com").await;
     let first = pool.log_in("ann@example.com").await;
     let second = super::Tokens::of(&pool.try_refresh(&first.refresh).await.is(200));
-    control::control(appliance)
-        .await
-        .execute(
-            "update app_refresh_tokens set consumed_at = consumed_at - interval '15 seconds'
+    control::move_time(
+        appliance,
+        "update app_refresh_tokens set consumed_at = consumed_at - interval '15 seconds'
              where session_id = $1::text::uuid and consumed_at is not null",
-            &[&first.claims()["session_id"].as_str().expect("an id")],
-        )
-        .await
-        .expect("time can be moved");
+        &[&first.claims()["session_id"].as_str().expect("an id")],
+    )
+    .await;
     pool.try_refresh(&first.refresh).await.refused(401, "R402_AUTH_SESSION_INVALID");
     pool.try_refresh(&second.refresh).await.refused(401, "R402_AUTH_SESSION_INVALID");
 }
@@ -174,14 +172,12 @@ async fn an_expired_refresh_token_says_so() {
     let pool = Pool::on(appliance).await;
     pool.sign_up("ann@example.com").await;
     let tokens = pool.log_in("ann@example.com").await;
-    control::control(appliance)
-        .await
-        .execute(
-            "update app_refresh_tokens set expires_at = now() - interval '1 second' where session_id = $1::text::uuid",
-            &[&tokens.claims()["session_id"].as_str().expect("an id")],
-        )
-        .await
-        .expect("time can be moved");
+    control::move_time(
+        appliance,
+        "update app_refresh_tokens set expires_at = now() - interval '1 second' where session_id = $1::text::uuid",
+        &[&tokens.claims()["session_id"].as_str().expect("an id")],
+    )
+    .await;
     pool.try_refresh(&tokens.refresh).await.refused(401, "R402_AUTH_SESSION_EXPIRED");
 }
 
