@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a feature, an engine or a socket.
 
+pub mod body;
 pub mod context;
 pub mod error;
 pub mod evm;
@@ -10,6 +11,7 @@ pub mod json;
 pub mod money;
 pub mod net;
 pub mod page;
+pub mod path;
 pub mod rate;
 pub mod sealing;
 pub mod time;

@@ -35,7 +35,7 @@ use super::{
     middleware::{self, Around},
 };
 use crate::{
-    common::{ApiError, Network, ids, net::any_contains},
+    common::{ApiError, Network, ids, net::any_contains, path::is_at},
     engines::chain::assets::Chain,
     features::{
         auth,
@@ -258,9 +258,7 @@ fn is_chain_node(host: &Hostname<'_>) -> bool {
 
 /// What the API answers on a tenant host as well. The data API's project comes from the token (contract 02 §7.1).
 fn is_api_path(path: &str) -> bool {
-    auth::is_hosted_path(path)
-        || rest::is_public(path)
-        || path.strip_prefix(AUTH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    auth::is_hosted_path(path) || rest::is_public(path) || is_at(path, AUTH)
 }
 
 #[cfg(test)]

@@ -21,10 +21,7 @@ use serde_json::{Map, Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Assets, Visibility, error::AssetError, storage::PutOrder, store::Stored};
-use crate::{
-    common::{ApiError, ApiJson, ApiResult},
-    features::content::drain,
-};
+use crate::common::{ApiError, ApiJson, ApiResult, body};
 
 const BLOB: &str = "/storage/v1/blob/";
 const SIGN: &str = "/sign";
@@ -81,7 +78,7 @@ async fn service_put(State(assets): State<Arc<Assets>>, headers: HeaderMap, body
     let (project, order) = match checked.await {
         Ok(checked) => checked,
         Err(refusal) => {
-            drain(body, limit.saturating_mul(2)).await;
+            body::drain(body, limit.saturating_mul(2), body::PATIENCE).await;
             return Err(refusal);
         }
     };

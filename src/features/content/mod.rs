@@ -30,7 +30,7 @@ mod uploads;
 mod urls;
 
 pub use caller::Caller;
-pub use routes::{UPLOAD_ROUTE, drain, router};
+pub use routes::{UPLOAD_ROUTE, router};
 pub use service::{Content, Dependencies};
 pub use settings::ContentSettings;
 

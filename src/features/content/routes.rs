@@ -1,6 +1,6 @@
 //! HTTP of content (contract 03 §3).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -9,10 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header::ETAG},
     response::{IntoResponse, Response},
 };
-use futures_util::StreamExt;
-use http_body_util::LengthLimitError;
 use serde::Deserialize;
-use tokio::time::timeout;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -21,7 +18,7 @@ use super::{
     receive::Signed,
     types::{CommittedContent, ContentPlan, ContentPlanRequest},
 };
-use crate::common::{ApiError, ApiJson, ApiResult};
+use crate::common::{ApiError, ApiJson, ApiResult, body};
 
 /// Largest content plan, in bytes (contract 03 §1.2).
 const MAX_PLAN_BYTES: usize = 16 * 1024 * 1024;
@@ -29,7 +26,6 @@ const MAX_PLAN_BYTES: usize = 16 * 1024 * 1024;
 pub const UPLOAD_ROUTE: &str = "/content/v1/uploads/{upload_id}/parts/{part}";
 /// What is still read of a refused upload, because most clients read no answer before they have sent all.
 const DRAIN_BYTES: u64 = 1024 * 1024;
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 pub fn router<S>() -> OpenApiRouter<S>
 where
@@ -59,18 +55,11 @@ where
 async fn plan(State(content): State<Arc<Content>>, headers: HeaderMap, body: Body) -> ApiResult<Json<ContentPlan>> {
     content.identify(&headers)?;
     if body.size_hint().lower() > MAX_PLAN_BYTES as u64 {
-        drain(body, 2 * MAX_PLAN_BYTES as u64).await;
+        body::drain(body, 2 * MAX_PLAN_BYTES as u64, body::PATIENCE).await;
         return Err(ApiError::payload_too_large(MAX_PLAN_BYTES));
     }
     let room = content.body_room(&headers, MAX_PLAN_BYTES).await?;
-    let body = axum::body::to_bytes(body, MAX_PLAN_BYTES).await.map_err(|error| {
-        let too_long = std::error::Error::source(&error).is_some_and(|cause| cause.is::<LengthLimitError>());
-        if too_long {
-            ApiError::payload_too_large(MAX_PLAN_BYTES)
-        } else {
-            ApiError::bad_request("INVALID_REQUEST", "The body could not be read to its end.")
-        }
-    })?;
+    let body = body::collect(body, MAX_PLAN_BYTES).await?;
     let request: ContentPlanRequest = serde_json::from_slice(&body).map_err(|error| {
         if error.is_data() {
             let message = format!("The body does not have the expected form: {error}.");
@@ -125,7 +114,7 @@ async fn put_part(
     let expected = match content.expected_part(&upload_id, part, &signed, &headers).await {
         Ok(expected) => expected,
         Err(refusal) => {
-            drain(body, DRAIN_BYTES).await;
+            body::drain(body, DRAIN_BYTES, body::PATIENCE).await;
             return Err(refusal);
         }
     };
@@ -158,24 +147,4 @@ async fn commit(
     ApiJson(_body): ApiJson<serde::de::IgnoredAny>,
 ) -> ApiResult<Json<CommittedContent>> {
     content.commit_upload(&headers, &plan_id).await.map(Json)
-}
-
-/// Reads away what a refused client is still sending, within bounds: most clients read no answer before they have
-/// sent all.
-pub async fn drain(body: Body, limit: u64) {
-    let mut left = limit;
-    if body.size_hint().lower() > left {
-        return;
-    }
-    let mut pieces = body.into_data_stream();
-    let read = async {
-        while let Some(Ok(piece)) = pieces.next().await {
-            left = left.saturating_sub(piece.len() as u64);
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    // Whoever is slower than this has had his chance.
-    let _ = timeout(DRAIN_LIMIT, read).await;
 }

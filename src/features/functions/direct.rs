@@ -23,9 +23,11 @@ use super::{
     service::{Call, Functions, MAX_BODY, request_id},
 };
 use crate::{
-    common::{ApiError, NestedCall, Verbatim},
+    common::{
+        ApiError, NestedCall, Verbatim,
+        body::{self, BodyError},
+    },
     features::{
-        content::drain,
         identity::{KeyRole, bearer_token},
         projects::Project,
         releases::{FunctionClass, ServedRelease},
@@ -163,16 +165,16 @@ pub(super) fn passed_headers(told: Told, passed: Option<Passed>) -> Told {
 async fn read_announced(headers: &HeaderMap, body: Body) -> Result<Body, FunctionError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY as u64) {
-        drain(body, DRAINED).await;
+        body::drain(body, DRAINED, body::PATIENCE).await;
         return Err(FunctionError::BodyTooLarge { limit: MAX_BODY });
     }
     Ok(body)
 }
 
 async fn read_body(body: Body) -> Result<Bytes, FunctionError> {
-    axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
-        let too_long = std::error::Error::source(&error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>());
-        if too_long { FunctionError::BodyTooLarge { limit: MAX_BODY } } else { FunctionError::BodyBrokeOff }
+    body::collect(body, MAX_BODY).await.map_err(|error| match error {
+        BodyError::TooLarge(limit) => FunctionError::BodyTooLarge { limit },
+        BodyError::BrokenOff => FunctionError::BodyBrokeOff,
     })
 }
 

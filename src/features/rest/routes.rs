@@ -4,7 +4,7 @@
 //! refusals are PostgREST's own. The public door is no route of the router: the edge sends what [`is_public`] names
 //! straight to [`public`], since at this rate the layers of a router cost more than the request itself.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     BoxError,
@@ -15,8 +15,6 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use tokio::time::timeout;
 use utoipa::openapi::{
     HttpMethod, OpenApi, OpenApiBuilder, Paths, Required, ResponseBuilder,
     path::{OperationBuilder, ParameterBuilder, ParameterIn},
@@ -28,13 +26,12 @@ use super::{
     service::{Incoming, Rest},
     token::Surface,
 };
-use crate::common::ApiError;
+use crate::common::{ApiError, body, path::is_at};
 
 const PUBLIC: &str = "/rest/v1";
 const ADMIN: &str = "/admin/v1/rest";
 /// A body that is too long is still read, and thrown away, up to this many times the limit.
 const DRAINED: usize = 4;
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// The routes of this feature.
 pub fn router<S>() -> OpenApiRouter<S>
@@ -77,7 +74,7 @@ fn document() -> OpenApi {
 
 /// Whether the public door answers this path.
 pub fn is_public(path: &str) -> bool {
-    path.strip_prefix(PUBLIC).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    is_at(path, PUBLIC)
 }
 
 /// Answers a request at the public door; errors are in the response.
@@ -113,13 +110,6 @@ where
     rest.serve(incoming, body, caller, project).await
 }
 
-/// Most clients read no answer before they have sent all: without this they see a broken connection, no refusal.
-async fn drain(mut body: Body) {
-    let to_the_end = async { while let Some(Ok(_)) = body.frame().await {} };
-    // Whoever is slower than this has had his chance.
-    let _ = timeout(DRAIN_LIMIT, to_the_end).await;
-}
-
 /// The body of a method that has one; `db()` sends a content type even where there is none.
 async fn read_body<B>(incoming: &Incoming, body: B, limit: usize) -> Result<Bytes, ApiError>
 where
@@ -131,18 +121,9 @@ where
     }
     let body = Body::new(body);
     let announced = incoming.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if let Some(length) = announced.and_then(|length| length.parse::<usize>().ok()).filter(|length| *length > limit) {
-        if length <= limit.saturating_mul(DRAINED) {
-            drain(body).await;
-        }
+    if announced.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > limit) {
+        body::drain(body, limit.saturating_mul(DRAINED) as u64, body::LONG_PATIENCE).await;
         return Err(ApiError::payload_too_large(limit));
     }
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let too_long = std::error::Error::source(&error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>());
-        if too_long {
-            ApiError::payload_too_large(limit)
-        } else {
-            ApiError::bad_request("INVALID_REQUEST", "The body could not be read to its end.")
-        }
-    })
+    Ok(body::collect(body, limit).await?)
 }

@@ -11,7 +11,6 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
-use tokio::time::{Duration, timeout};
 
 use super::{
     SiteSettings,
@@ -23,7 +22,7 @@ use super::{
     routed::{self, FunctionRunner, Invocation, MAX_BODY, Told},
 };
 use crate::{
-    common::{ApiResult, DeploymentId, NestedCall, ProjectId},
+    common::{ApiResult, DeploymentId, NestedCall, ProjectId, body, path::is_at},
     engines::blobs::BlobStore,
     features::{
         assets::Assets,
@@ -37,10 +36,8 @@ use crate::{
 
 /// First segment of asset URLs.
 pub(super) const BLOB_PREFIX: &str = "/_blob";
-/// A request body that is too long is still read, and thrown away, up to this many times the limit, so that the
-/// client gets to see the refusal.
-const DRAINED: usize = 4;
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes of a body too large that are still read, so that the client gets to see the refusal.
+const DRAINED: u64 = 4 * MAX_BODY as u64;
 
 /// What the service is built from.
 pub struct Dependencies {
@@ -352,7 +349,7 @@ impl Sites {
 
 /// Whether a raw path asks for an asset.
 pub(super) fn is_blob(path: &str) -> bool {
-    path.strip_prefix(BLOB_PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    is_at(path, BLOB_PREFIX)
 }
 
 fn decide(head: &Head, head_only: bool, asked: &HeaderMap) -> Reply {
@@ -398,25 +395,10 @@ async fn collect(headers: &HeaderMap, mut body: Body) -> Result<Bytes, SiteError
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| SiteError::BodyBrokeOff)?.into_data() else { continue };
         if whole.len() + data.len() > MAX_BODY {
-            drain(body).await;
+            body::drain(body, DRAINED, body::LONG_PATIENCE).await;
             return Err(SiteError::BodyTooLarge { limit: MAX_BODY });
         }
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
-}
-
-async fn drain(mut body: Body) {
-    let mut left = MAX_BODY * DRAINED;
-    let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, Bytes::len);
-            left = match left.checked_sub(length) {
-                Some(left) => left,
-                None => return,
-            };
-        }
-    };
-    // Whoever is still sending after that does not read the refusal either.
-    let _ = timeout(DRAIN_LIMIT, reading).await;
 }

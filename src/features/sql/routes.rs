@@ -11,7 +11,7 @@ use axum::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    common::{ApiError, ApiResult},
+    common::{ApiError, ApiResult, body},
     features::{
         identity::Identity,
         projects::{Projects, ServiceProject},
@@ -79,14 +79,7 @@ async fn read_request(request: Request, limit: usize) -> ApiResult<SqlRequest> {
     if announced.is_some_and(|length| length > limit) {
         return Err(ApiError::payload_too_large(limit));
     }
-    let body = axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let too_long = std::error::Error::source(&error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>());
-        if too_long {
-            ApiError::payload_too_large(limit)
-        } else {
-            ApiError::bad_request("INVALID_REQUEST", "The body could not be read to its end.")
-        }
-    })?;
+    let body = body::collect(body, limit).await?;
     SqlRequest::parse(header(CONTENT_TYPE), &body)
 }
 

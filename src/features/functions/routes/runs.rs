@@ -9,7 +9,7 @@ use axum::{
 };
 
 use crate::{
-    common::{ApiError, ApiResult},
+    common::{ApiResult, body},
     features::functions::{
         Functions,
         logs::LogRequest,
@@ -44,7 +44,7 @@ pub async fn create(
 ) -> ApiResult<(StatusCode, Json<Handle>)> {
     let project = functions.run_caller(request.headers())?;
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| ApiError::payload_too_large(MAX_BODY))?;
+    let body = body::collect(body, MAX_BODY).await?;
     let wanted = CreateRun::parse(&body, &parts.headers, functions.clock.now())?;
     let (is_new, handle) = functions.create_run(&project, &name, wanted).await?;
     Ok((if is_new { StatusCode::ACCEPTED } else { StatusCode::OK }, Json(handle)))
@@ -142,7 +142,6 @@ pub async fn redrive(
     request: Request,
 ) -> ApiResult<Json<Handle>> {
     let project = functions.run_caller(request.headers())?;
-    let body = axum::body::to_bytes(request.into_body(), MAX_BODY).await;
-    let body = body.map_err(|_| ApiError::payload_too_large(MAX_BODY))?;
+    let body = body::collect(request.into_body(), MAX_BODY).await?;
     functions.redrive_run(&project, &id, &Redrive::parse(&body)?).await.map(Json)
 }
