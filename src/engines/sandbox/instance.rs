@@ -19,6 +19,8 @@ use super::{
 
 /// Bytes of a WebAssembly page.
 const WASM_PAGE: usize = 65536;
+/// Bytes of the guest's inbox (`INBOX` in glue.c).
+const INBOX: usize = 16384;
 
 type Bytes = TypedFunc<(u32, u32), i32>;
 
@@ -29,6 +31,7 @@ struct Exports {
     link: Bytes,
     seed: TypedFunc<(u64, u32, u32), i32>,
     start: TypedFunc<(), i32>,
+    inbox: TypedFunc<(), u32>,
     handle: Bytes,
 }
 
@@ -36,6 +39,8 @@ pub(super) struct Instance {
     store: Store<State>,
     memory: LinearMemory,
     exports: Exports,
+    /// Where the inbox is, once it was asked for.
+    inbox: Option<u32>,
     /// The right to exist; given back last, when the store is gone.
     _slot: OwnedSemaphorePermit,
 }
@@ -63,9 +68,10 @@ impl Instance {
             link: instance.get_typed_func(&mut store, "link")?,
             seed: instance.get_typed_func(&mut store, "seed")?,
             start: instance.get_typed_func(&mut store, "start")?,
+            inbox: instance.get_typed_func(&mut store, "inbox")?,
             handle: instance.get_typed_func(&mut store, "handle")?,
         };
-        Ok(Self { store, memory, exports, _slot: slot })
+        Ok(Self { store, memory, exports, inbox: None, _slot: slot })
     }
 
     /// Compiles and links; nothing of the modules runs. Answers the names the entry exports.
@@ -112,8 +118,22 @@ impl Instance {
     }
 
     pub(super) async fn handle(&mut self, frame: &[u8]) -> Result<Vec<u8>, Failure> {
-        let status = self.give(&self.exports.handle.clone(), frame).await;
+        let place = if frame.len() > INBOX { self.put(frame).await } else { self.post(frame).await };
+        let status = match place {
+            Ok(place) => self.exports.handle.call_async(&mut self.store, place).await,
+            Err(error) => Err(error),
+        };
         self.check(status)
+    }
+
+    async fn post(&mut self, bytes: &[u8]) -> Result<(u32, u32)> {
+        let at = match self.inbox {
+            Some(at) => at,
+            None => self.exports.inbox.call_async(&mut self.store, ()).await?,
+        };
+        self.inbox = Some(at);
+        self.memory.write(&mut self.store, at as usize, bytes)?;
+        Ok((at, u32::try_from(bytes.len())?))
     }
 
     pub(super) fn begin(&mut self, services: Arc<dyn HostServices>) {

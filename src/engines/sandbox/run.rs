@@ -213,7 +213,7 @@ impl Sandbox {
         let limits = Limits { memory_bytes: self.0.settings.max_memory_mb as usize * (1 << 20), ..Limits::default() };
         let deadline = Instant::now() + limits.timeout;
         let (egress, memory) = (self.0.inner.egress.clone(), self.0.inner.memory.clone());
-        let (first, second) = (self.slot(deadline).await?, self.slot(deadline).await?);
+        let (first, second) = (self.0.inner.slot(deadline).await?, self.0.inner.slot(deadline).await?);
         self.spawn(async move {
             let _ticking = machine.clock.tick();
             let work = async {
@@ -253,13 +253,15 @@ impl Sandbox {
             Ok(machine) => machine?,
             Err(_) => return Err(Failure::Busy),
         };
-        let idle = self.0.inner.idle().take(program.id);
-        let start = match idle {
-            Some(instance) => Start::Idle(instance),
-            None => Start::Fresh(self.slot(deadline).await?),
-        };
         let (inner, program) = (self.0.inner.clone(), program.clone());
         self.spawn(async move {
+            // By the thread that runs it, when it does: under load a few instances serve all calls and stay in its
+            // caches, the others grow old.
+            let idle = inner.idle().take(program.id);
+            let start = match idle {
+                Some(instance) => Start::Idle(instance),
+                None => Start::Fresh(inner.slot(deadline).await?),
+            };
             let _ticking = machine.clock.tick();
             let run = inner.run(&machine, &program, request, services, start);
             let (outcome, instance) = timeout_at(deadline, run).await.unwrap_or((Err(Failure::Timeout), None));
@@ -302,20 +304,6 @@ impl Sandbox {
         shared.machine.get_or_try_init(load).await.cloned()
     }
 
-    /// The right to make one more instance. When all are taken, the instance that was idle longest makes room.
-    async fn slot(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
-        let inner = &self.0.inner;
-        if let Ok(permit) = inner.slots.clone().try_acquire_owned() {
-            return Ok(permit);
-        }
-        let evicted = inner.idle().evict();
-        drop(evicted);
-        match timeout_at(deadline, inner.slots.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Failure::Busy),
-        }
-    }
-
     /// Runs on the sandbox's own threads; ends with the caller.
     async fn spawn<T: Send + 'static>(
         &self,
@@ -338,6 +326,19 @@ impl Drop for Shared {
 impl Inner {
     fn idle(&self) -> MutexGuard<'_, IdlePool> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The right to make one more instance. When all are taken, the instance that was idle longest makes room.
+    async fn slot(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(permit) = self.slots.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        let evicted = self.idle().evict();
+        drop(evicted);
+        match timeout_at(deadline, self.slots.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Failure::Busy),
+        }
     }
 
     /// One call on an idle or fresh instance, which comes back when it may serve again.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,6 +12,7 @@ use std::{
 
 use axum::http::{HeaderMap, Method};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use serde_json::json;
 use tokio::{sync::Notify, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -31,7 +33,7 @@ use super::{
     store,
 };
 use crate::{
-    common::{ApiResult, Clock, ProjectId, Timestamp, sealing::sha256_hex},
+    common::{ApiResult, Clock, ProjectId, Timestamp, sealing::sha256_hex, to_the_end},
     engines::{
         postgres::{Connection, Database, DatabaseError},
         queue::Waker,
@@ -280,13 +282,13 @@ impl Functions {
     /// As [`Functions::call`], in a place that was taken already.
     pub(super) async fn call_in(self: &Arc<Self>, place: Place, call: Call) -> Result<FunctionResponse, FunctionError> {
         let functions = Arc::clone(self);
-        let running = self.tasks.spawn(async move {
+        let running = AssertUnwindSafe(async move {
             let _place = place;
             functions.run(call).await
         });
-        running.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a function call ended in a panic");
-            Err(FunctionError::Failed(FunctionFailure::Platform(error.to_string())))
+        to_the_end(self.tasks.track_future(running.catch_unwind())).await.unwrap_or_else(|_| {
+            tracing::error!("a function call ended in a panic");
+            Err(FunctionError::Failed(FunctionFailure::Platform("a function call ended in a panic".to_owned())))
         })
     }
 

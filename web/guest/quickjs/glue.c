@@ -149,6 +149,80 @@ static JSValue js_latin1(JSContext *c, JSValueConst this_value, int argc, JSValu
     return text;
 }
 
+/* A frame: `[u32 length][text]`, then `[u32 length][bytes]` for each part, little endian (frame.rs). */
+static JSValue js_pack(JSContext *c, JSValueConst this_value, int argc, JSValueConst *argv) {
+    size_t length, size = 0;
+    const char *text = JS_ToCStringLen(c, &length, argv[0]);
+    if (!text) return JS_EXCEPTION;
+    size = 4 + length;
+    for (int i = 1; i < argc; i++) {
+        size_t part;
+        if (!JS_GetUint8Array(c, &part, argv[i])) goto failed;
+        size += 4 + part;
+    }
+    uint8_t *out = js_malloc(c, size), *at = out;
+    if (!out) goto failed;
+    const uint8_t *from = (const uint8_t *)text;
+    for (int i = 0;;) {
+        uint32_t prefix = length;
+        memcpy(at, &prefix, 4);
+        memcpy(at + 4, from, length);
+        at += 4 + length;
+        if (++i >= argc) break;
+        from = JS_GetUint8Array(c, &length, argv[i]);
+    }
+    JS_FreeCString(c, text);
+    return JS_NewUint8Array(c, out, size, manage_bytes, NULL, false);
+failed:
+    JS_FreeCString(c, text);
+    return JS_EXCEPTION;
+}
+
+static bool is_token(uint8_t b) {
+    return (b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z') || (b >= '0' && b <= '9') || (b && strchr("!#$%&'*+-.^_`|~", b));
+}
+
+static JSValue js_header_name(JSContext *c, JSValueConst this_value, int argc, JSValueConst *argv) {
+    size_t length;
+    const char *text = JS_ToCStringLen(c, &length, argv[0]);
+    if (!text) return JS_EXCEPTION;
+    bool token = length > 0, lower = true;
+    for (size_t i = 0; i < length && token; i++) {
+        token = is_token(text[i]);
+        lower = lower && !(text[i] >= 'A' && text[i] <= 'Z');
+    }
+    JSValue name = token ? JS_DupValue(c, argv[0]) : JS_UNDEFINED;
+    if (token && !lower) {
+        JS_FreeValue(c, name);
+        char *lowered = js_malloc(c, length);
+        for (size_t i = 0; lowered && i < length; i++) lowered[i] = text[i] >= 'A' && text[i] <= 'Z' ? text[i] | 32 : text[i];
+        name = lowered ? JS_NewStringLen(c, lowered, length) : JS_EXCEPTION;
+        js_free(c, lowered);
+    }
+    JS_FreeCString(c, text);
+    return name;
+}
+
+static bool is_space(uint8_t b) { return b == ' ' || b == '\t' || b == '\n' || b == '\r'; }
+
+static JSValue js_header_value(JSContext *c, JSValueConst this_value, int argc, JSValueConst *argv) {
+    size_t length;
+    const char *text = JS_ToCStringLen(c, &length, argv[0]);
+    if (!text) return JS_EXCEPTION;
+    size_t from = 0, to = length;
+    while (from < to && is_space(text[from])) from++;
+    while (to > from && is_space(text[to - 1])) to--;
+    bool fits = true;
+    for (size_t i = from; i < to && fits; i++) {
+        uint8_t b = text[i];
+        /* Bytes above 0xc3 begin characters that are no bytes. */
+        fits = b != 0 && b != '\n' && b != '\r' && b < 0xc4;
+    }
+    JSValue value = !fits ? JS_UNDEFINED : to - from == length ? JS_DupValue(c, argv[0]) : JS_NewStringLen(c, text + from, to - from);
+    JS_FreeCString(c, text);
+    return value;
+}
+
 static JSValue js_get_context(JSContext *c, JSValueConst this_value, int argc, JSValueConst *argv) {
     return run402_get_context();
 }
@@ -342,20 +416,40 @@ static double next_timer(void) {
     return deadline;
 }
 
-/* Runs jobs, timers and completions until the promise settles; consumes it. */
+/* A promise was rejected and nobody has told of it yet. */
+static bool rejections;
+
+static void on_rejection(JSContext *c, JSValueConst promise, JSValueConst reason, bool handled, void *opaque) {
+    rejections = true;
+    JSValue hook = JS_GetPropertyStr(c, hooks, "rejection");
+    JSValueConst args[3] = { promise, reason, JS_NewBool(c, handled) };
+    JSValue result = JS_Call(c, hook, JS_UNDEFINED, 3, args);
+    if (JS_IsException(result)) JS_FreeValue(c, JS_GetException(c));
+    JS_FreeValue(c, result);
+    JS_FreeValue(c, hook);
+}
+
+/* Runs jobs, timers and completions until the promise settles, and gives back what it is; any other value is there
+ * already. Consumes it. */
 static int drive(JSValue promise) {
     for (;;) {
         JSContext *c;
         int ran;
         while ((ran = JS_ExecutePendingJob(rt, &c)) > 0) {}
-        if (ran < 0 || call_hook("drained", 0, NULL) < 0) goto failed;
-        JSPromiseStateEnum state = JS_PromiseState(ctx, promise);
+        if (ran < 0) goto failed;
+        JSPromiseStateEnum state = JS_IsPromise(promise) ? JS_PromiseState(ctx, promise) : JS_PROMISE_FULFILLED;
+        /* The host hears of this one. */
+        if (state == JS_PROMISE_REJECTED) on_rejection(ctx, promise, JS_UNDEFINED, true, NULL);
+        if (rejections) {
+            rejections = false;
+            if (call_hook("drained", 0, NULL) < 0) goto failed;
+        }
         if (state == JS_PROMISE_REJECTED) {
             JS_Throw(ctx, JS_PromiseResult(ctx, promise));
             goto failed;
         }
         if (state != JS_PROMISE_PENDING) {
-            JSValue value = JS_PromiseResult(ctx, promise);
+            JSValue value = JS_IsPromise(promise) ? JS_PromiseResult(ctx, promise) : JS_DupValue(ctx, promise);
             size_t length = 0;
             uint8_t *bytes = JS_IsObject(value) ? JS_GetUint8Array(ctx, &length, value) : NULL;
             if (!bytes) JS_FreeValue(ctx, JS_GetException(ctx));
@@ -387,15 +481,6 @@ failed:
     return fail();
 }
 
-static void on_rejection(JSContext *c, JSValueConst promise, JSValueConst reason, bool handled, void *opaque) {
-    JSValue hook = JS_GetPropertyStr(c, hooks, "rejection");
-    JSValueConst args[3] = { promise, reason, JS_NewBool(c, handled) };
-    JSValue result = JS_Call(c, hook, JS_UNDEFINED, 3, args);
-    if (JS_IsException(result)) JS_FreeValue(c, JS_GetException(c));
-    JS_FreeValue(c, result);
-    JS_FreeValue(c, hook);
-}
-
 /* ---- doors of the host ---- */
 
 EXPORT("alloc") uint8_t *guest_alloc(uint32_t length) {
@@ -403,6 +488,11 @@ EXPORT("alloc") uint8_t *guest_alloc(uint32_t length) {
     if (bytes) bytes[length] = 0;
     return bytes;
 }
+
+/* Where the host puts requests that are not long, so that it need not ask for memory each time. */
+#define INBOX 16384
+static uint8_t inbox[INBOX];
+EXPORT("inbox") uint8_t *guest_inbox(void) { return inbox; }
 
 /* Registers a file: its path, NUL, its text. Consumes the bytes. */
 EXPORT("add_module") int32_t add_module(char *bytes, uint32_t length) {
@@ -456,17 +546,29 @@ EXPORT("start") int32_t start(void) {
     return JS_IsException(entry_namespace) ? fail() : 0;
 }
 
-/* One request: a frame in, a frame out. Consumes the bytes. */
+/* One request: a frame of head and body in, a frame out. Consumes the bytes, unless they are the inbox. */
 EXPORT("handle") int32_t handle(uint8_t *frame, uint32_t length) {
-    JSValue args[2] = { JS_NewUint8ArrayCopy(ctx, frame, length), entry_namespace };
-    free(frame);
-    if (JS_IsException(args[0])) return fail();
-    JSValue dispatch = JS_GetPropertyStr(ctx, hooks, "dispatch");
-    JSValue promise = JS_Call(ctx, dispatch, JS_UNDEFINED, 2, args);
-    JS_FreeValue(ctx, dispatch);
+    /* The host made the frame: its lengths are right. What follows the head is read before it becomes the NUL that
+     * the parser wants. */
+    uint32_t head, body;
+    memcpy(&head, frame, 4);
+    memcpy(&body, frame + 4 + head, 4);
+    frame[4 + head] = 0;
+    JSValue args[3] = {
+        JS_ParseJSON(ctx, (const char *)frame + 4, head, "<request>"),
+        body ? JS_NewUint8ArrayCopy(ctx, frame + 8 + head, body) : JS_UNDEFINED,
+        entry_namespace,
+    };
+    if (frame != inbox) free(frame);
+    JSValue answer = JS_EXCEPTION;
+    if (!JS_IsException(args[0]) && !JS_IsException(args[1])) {
+        JSValue dispatch = JS_GetPropertyStr(ctx, hooks, "dispatch");
+        answer = JS_Call(ctx, dispatch, JS_UNDEFINED, 3, args);
+        JS_FreeValue(ctx, dispatch);
+    }
     JS_FreeValue(ctx, args[0]);
-    if (JS_IsException(promise)) return fail();
-    return drive(promise);
+    JS_FreeValue(ctx, args[1]);
+    return JS_IsException(answer) ? fail() : drive(answer);
 }
 
 static void expose(JSValue to, const char *name, JSCFunction *function, int arity) {
@@ -491,6 +593,9 @@ EXPORT("initialize") int32_t initialize(void) {
     expose(host, "encode", js_encode, 1);
     expose(host, "decode", js_decode, 1);
     expose(host, "latin1", js_latin1, 1);
+    expose(host, "pack", js_pack, 1);
+    expose(host, "headerName", js_header_name, 1);
+    expose(host, "headerValue", js_header_value, 1);
     expose(host, "getContext", js_get_context, 0);
     expose(host, "setContext", js_set_context, 1);
     expose(host, "promiseState", js_promise_state, 1);

@@ -1,10 +1,10 @@
 // An invocation: frame in, handler, frame out.
-import { encode, hooks, packed, unpacked } from './host';
+import { encode, hooks, packed } from './host';
 import { frames, inspectValue } from './inspect';
 import { console } from './console';
 import { setEnvironment } from './node/process';
 import { als, begin, type HostContext, type RequestContext } from './run402/context';
-import { consume, makeRequest, Response } from './web/fetch';
+import { consume, consumeNow, incomingRequest, Response, sentHeaders } from './web/fetch';
 import { startClock } from './web/performance';
 
 hooks.setup = (json) => {
@@ -85,31 +85,45 @@ function invalid(what: string): Error {
 
 const JSON_TYPE: [string, string][] = [['content-type', 'application/json']];
 
-/** The forms a handler may answer in; contract 05 §8.1. */
-async function answer(result: unknown, tainted: () => boolean): Promise<Uint8Array> {
-  const framed = (status: unknown, headers: [string, string][], body: Uint8Array) => packed({ status, headers, tainted: tainted() }, body);
+/** What is told beside the answer: whether the handler read something personal. */
+type Tainted = () => boolean;
+type Answer = Uint8Array | Promise<Uint8Array>;
+
+const framed = (tainted: Tainted, status: unknown, headers: [string, string][], body: Uint8Array) =>
+  packed({ status, headers, tainted: tainted() }, body);
+
+/** The forms a handler may answer in; contract 05 §8.1. Nothing is waited for that is here already. */
+function answer(result: unknown, tainted: Tainted): Answer {
+  if (result instanceof Response) {
+    const body = consumeNow(result);
+    if (body !== undefined) return framed(tainted, result.status, sentHeaders(result), body);
+  }
+  return answerLater(result, tainted);
+}
+
+async function answerLater(result: unknown, tainted: Tainted): Promise<Uint8Array> {
   if (result instanceof Response) {
     const body = await consume(result);
-    return framed(result.status, [...result.headers], body);
+    return framed(tainted, result.status, sentHeaders(result), body);
   }
   if (typeof result === 'object' && result !== null) {
     const given = result as Record<string, unknown>;
     if (typeof given.status === 'number' && typeof given.arrayBuffer === 'function' && typeof given.headers === 'object') {
       const body = new Uint8Array((await given.arrayBuffer()) as ArrayBuffer);
-      return framed(given.status, [...(given.headers as Iterable<[string, string]>)], body);
+      return framed(tainted, given.status, [...(given.headers as Iterable<[string, string]>)], body);
     }
-    if (typeof given.status === 'number' && isEnvelope(given)) return framed(given.status, ...envelope(given));
+    if (typeof given.status === 'number' && isEnvelope(given)) return framed(tainted, given.status, ...envelope(given));
     if (typeof given.statusCode === 'number') {
       const headers = Object.entries((given.headers ?? {}) as Record<string, unknown>).flatMap(([name, value]) =>
         (Array.isArray(value) ? value : [value]).map((one): [string, string] => [name, String(one)]),
       );
       const body = typeof given.body === 'string' ? given.body : given.body === undefined ? '' : JSON.stringify(given.body);
-      return framed(given.statusCode, headers, encode(body ?? ''));
+      return framed(tainted, given.statusCode, headers, encode(body ?? ''));
     }
   }
   const text = JSON.stringify(result);
   if (text === undefined) throw invalid(`The handler returned ${typeof result}: it must return a Response or a JSON value`);
-  return framed(200, JSON_TYPE, encode(text));
+  return framed(tainted, 200, JSON_TYPE, encode(text));
 }
 
 function isEnvelope(given: Record<string, unknown>): boolean {
@@ -128,33 +142,51 @@ function envelope(given: Record<string, unknown>): [[string, string][], Uint8Arr
   return [headers, body];
 }
 
-hooks.dispatch = async (frame, namespace) => {
-  const { head, parts } = unpacked<RequestHead>(frame as Uint8Array<ArrayBuffer>);
+hooks.dispatch = (head, body, namespace) => {
   const handler = namespace.default ?? namespace.handler;
   if (typeof handler !== 'function') {
     throw Object.assign(new TypeError('The module exports no handler: add `export default async (req) => new Response()`'), {
       name: 'NoHandler',
     });
   }
-  const body = parts[0];
-  const request = makeRequest(head.url, {
-    method: head.method,
-    headers: head.headers,
-    body: body !== undefined && body.length > 0 ? body : null,
-  });
-  if (head.context === null) return answer(await handler(request), () => false);
-  const context = begin(head.context, head.method, head.url, head.headers);
-  return als.run(context, () => handled(context, handler as Handler, request));
+  const { method, url, headers, context: given } = head as RequestHead;
+  const request = incomingRequest({ method, url, headers, body });
+  if (given === null) return within({ active: { value: true }, cacheBypassTainted: { value: false } }, handler as Handler, request);
+  const context = begin(given, method, url, headers);
+  return als.run(context, () => within(context, handler as Handler, request));
 };
 
-type Incoming = ReturnType<typeof makeRequest>;
-type Handler = (request: Incoming) => unknown;
+type Handler = (request: ReturnType<typeof incomingRequest>) => unknown;
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+
+/** What of a context a request has in any case. */
+type Lifetime = Pick<RequestContext, 'active' | 'cacheBypassTainted'>;
 
 /** All of a request inside its context, the body of the answer included. */
-async function handled(context: RequestContext, handler: Handler, request: Incoming): Promise<Uint8Array> {
+function within(context: Lifetime, handler: Handler, request: Parameters<Handler>[0]): Answer {
+  const tainted = () => context.cacheBypassTainted.value;
+  let waits = false;
   try {
-    return await answer(await handler(request), () => context.cacheBypassTainted.value);
+    const result = handler(request);
+    const answered = isThenable(result) ? later(result, tainted) : answer(result, tainted);
+    waits = answered instanceof Promise;
+    return waits ? ended(context, answered) : answered;
+  } finally {
+    if (!waits) context.active.value = false;
+  }
+}
+
+async function ended(context: Lifetime, answered: Answer): Promise<Uint8Array> {
+  try {
+    return await answered;
   } finally {
     context.active.value = false;
   }
+}
+
+async function later(result: PromiseLike<unknown>, tainted: Tainted): Promise<Uint8Array> {
+  const answered = answer(await result, tainted);
+  return answered instanceof Promise ? await answered : answered;
 }

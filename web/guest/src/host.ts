@@ -15,7 +15,8 @@ export interface Hooks {
   /** Names of a module's exports, one a line; the module need not have run. */
   names(namespace: object): string;
   setup(json: string): void;
-  dispatch(frame: Uint8Array, namespace: Record<string, unknown>): Promise<Uint8Array>;
+  /** The answer's frame; a promise only when something has to be waited for. */
+  dispatch(head: unknown, body: Uint8Array<ArrayBuffer> | undefined, namespace: Record<string, unknown>): Uint8Array | Promise<Uint8Array>;
 }
 
 interface Host {
@@ -25,6 +26,12 @@ interface Host {
   encode(text: string): Uint8Array<ArrayBuffer>;
   decode(bytes: Uint8Array): string | undefined;
   latin1(bytes: Uint8Array): string;
+  /** A frame: text, then parts. */
+  pack(text: string, ...parts: Uint8Array[]): Uint8Array<ArrayBuffer>;
+  /** In lower case; undefined for what is no token (RFC 9110 §5.6.2). */
+  headerName(text: string): string | undefined;
+  /** Without white space around it; undefined for what cannot be sent (Fetch §2.2.2). */
+  headerValue(text: string): string | undefined;
   getContext(): unknown;
   setContext(value: unknown): void;
   promiseState(value: unknown): [0 | 1 | 2, unknown] | undefined;
@@ -79,20 +86,8 @@ hooks.fail = (text) => {
 };
 
 /** `[u32 length][JSON]` and then `[u32 length][bytes]` for each part, little endian. */
-export function packed(head: unknown, ...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const text = encode(JSON.stringify(head));
-  let size = 4 + text.length;
-  for (const part of parts) size += 4 + part.length;
-  const out = new Uint8Array(size);
-  const view = new DataView(out.buffer);
-  let at = 0;
-  for (const part of [text, ...parts]) {
-    view.setUint32(at, part.length, true);
-    out.set(part, at + 4);
-    at += 4 + part.length;
-  }
-  return out;
-}
+// JSON.stringify escapes lone surrogates: the text is well formed.
+export const packed = (head: unknown, ...parts: Uint8Array[]): Uint8Array<ArrayBuffer> => host.pack(JSON.stringify(head), ...parts);
 
 export function unpacked<Head>(bytes: Uint8Array<ArrayBuffer>): { head: Head; parts: Uint8Array<ArrayBuffer>[] } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -17,6 +17,10 @@ export interface InspectOptions {
 export const custom: unique symbol = Symbol.for('nodejs.util.inspect.custom');
 const IDENTIFIER = /^[A-Za-z_$][\w$]*$/;
 
+/** What is shown of a request and of a response: theirs are getters. */
+const REQUEST = ['method', 'url', 'headers', 'destination', 'referrer', 'referrerPolicy', 'mode', 'credentials', 'cache', 'redirect', 'integrity', 'keepalive'];
+const RESPONSE = ['status', 'statusText', 'headers', 'body', 'bodyUsed', 'ok', 'redirected', 'type', 'url'];
+
 interface Context {
   options: Required<Pick<InspectOptions, 'breakLength' | 'showHidden' | 'sorted' | 'customInspect'>> & {
     depth: number;
@@ -286,6 +290,11 @@ function render(value: unknown, context: Context, level: number): string {
         const parts = [...object].map(([k, v]) => `${quote(k)} => ${quote(v)}`);
         if (object instanceof Headers) return layout([...object].map(([k, v]) => `${keyText(k)}: ${quote(v)}`), '{', '}', label, context, level, false);
         return layout(parts, '{', '}', label, context, level, false);
+      }
+      const told = object instanceof Response ? RESPONSE : object instanceof Request ? REQUEST : undefined;
+      if (told !== undefined) {
+        const fields = told.map((key) => `${key}: ${render((object as unknown as Record<string, unknown>)[key], context, level + 1)}`);
+        return layout([...fields, ...rest()], '{', '}', label, context, level, false);
       }
     }
     if (base !== null) return keys.length === 0 ? base : layout(rest(), '{', '}', base, context, level, false);

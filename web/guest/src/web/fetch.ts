@@ -4,24 +4,26 @@ import { call, decode, encode, host, install, Op, packed, start, tag, unpacked, 
 import { blobBytes, concat, parseForm, toMultipart } from './blob';
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const trimmed = (value: unknown) => String(value).replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, '');
 
 function checkName(name: unknown): string {
   const text = String(name);
-  if (!TOKEN.test(text)) throw new TypeError(`Header name must be a valid HTTP token ["${text}"]`);
-  return text.toLowerCase();
+  const checked = host.headerName(text);
+  if (checked === undefined) throw new TypeError(`Header name must be a valid HTTP token ["${text}"]`);
+  return checked;
 }
 function checkValue(value: unknown): string {
-  const text = trimmed(value);
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === 0 || code === 10 || code === 13 || code > 255) throw new TypeError(`Invalid header value: ${JSON.stringify(text)}`);
-  }
-  return text;
+  const text = String(value);
+  const checked = host.headerValue(text);
+  if (checked === undefined) throw new TypeError(`Invalid header value: ${JSON.stringify(text)}`);
+  return checked;
 }
 
 type Pair = [string, string];
 const FREEZE = Symbol('freeze');
+/** Headers of pairs the host has checked: lower-case names, values that can be sent. */
+let received: (pairs: Iterable<Pair>) => Headers;
+/** Names in order, values of a name joined but for cookies: what iterating yields. */
+let pairsOf: (headers: Headers) => Pair[];
 
 class Headers {
   readonly #map = new Map<string, string[]>();
@@ -80,6 +82,27 @@ class Headers {
   }
   forEach(callback: (value: string, name: string, headers: Headers) => void, self?: unknown) {
     for (const [name, value] of this) callback.call(self, value, name, this);
+  }
+  static {
+    received = (pairs) => {
+      const headers = new Headers();
+      for (const [name, value] of pairs) {
+        const known = headers.#map.get(name);
+        if (known === undefined) headers.#map.set(name, [value]);
+        else known.push(value);
+      }
+      return headers;
+    };
+    pairsOf = (headers) => {
+      const map = headers.#map;
+      const pairs: Pair[] = [];
+      for (const name of map.size > 1 ? [...map.keys()].sort() : map.keys()) {
+        const values = map.get(name) as string[];
+        if (name === 'set-cookie') for (const value of values) pairs.push([name, value]);
+        else pairs.push([name, values.length === 1 ? (values[0] as string) : values.join(', ')]);
+      }
+      return pairs;
+    };
   }
   *entries(): IterableIterator<Pair> {
     for (const name of [...this.#map.keys()].sort()) {
@@ -141,8 +164,10 @@ function chunkBytes(chunk: unknown): Uint8Array<ArrayBuffer> {
   throw new TypeError('The stream of a body must yield Uint8Array chunks');
 }
 
-const contents = new WeakMap<object, Content>();
-const content = (owner: object): Content | null => contents.get(owner) ?? null;
+let content: (owner: Body) => Content | null;
+let setContent: (owner: Body, content: Content | null) => void;
+
+const NO_BYTES = new Uint8Array(0);
 
 /** All of the body, once. */
 async function consume(owner: Request | Response): Promise<Uint8Array<ArrayBuffer>> {
@@ -166,7 +191,14 @@ const withoutMark = (bytes: Uint8Array) =>
 
 /** What Request and Response share. */
 abstract class Body {
-  abstract readonly headers: Headers;
+  abstract get headers(): Headers;
+  #content: Content | null = null;
+  static {
+    content = (owner) => owner.#content;
+    setContent = (owner, content) => {
+      owner.#content = content;
+    };
+  }
   get body(): ReadableStream<Uint8Array> | null {
     const held = content(this);
     if (held === null) return null;
@@ -224,29 +256,71 @@ interface Init extends Omit<RequestInit, 'headers'> {
   duplex?: string;
 }
 
-const LAZY = Symbol('lazy');
+/** What `fetch` is told beside method, headers and body. */
+interface Settings {
+  redirect: RequestRedirect;
+  mode: RequestMode;
+  credentials: RequestCredentials;
+  cache: RequestCache;
+  referrer: string;
+  referrerPolicy: ReferrerPolicy;
+  integrity: string;
+  keepalive: boolean;
+}
+const USUAL: Settings = {
+  redirect: 'follow',
+  mode: 'cors',
+  credentials: 'same-origin',
+  cache: 'default',
+  referrer: 'about:client',
+  referrerPolicy: '',
+  integrity: '',
+  keepalive: false,
+};
+const SETTINGS = Object.keys(USUAL) as (keyof Settings)[];
+
+function settingsOf(options: Init, usual: Settings): Settings {
+  let settings = usual;
+  for (const key of SETTINGS) {
+    if (options[key] != null && options[key] !== usual[key]) {
+      if (settings === usual) settings = { ...usual };
+      settings[key] = options[key] as never;
+    }
+  }
+  if (!['follow', 'error', 'manual'].includes(settings.redirect)) throw new TypeError(`'${settings.redirect}' is not a redirect mode`);
+  return settings;
+}
+
+/** A request as the host hands it over. */
+interface Incoming {
+  method: string;
+  url: string;
+  headers: Pair[];
+  body: Uint8Array<ArrayBuffer> | undefined;
+}
+/** Nobody else can name it. */
+const INCOMING = Symbol('incoming');
 
 class Request extends Body {
-  readonly method: string;
-  readonly headers: Headers;
-  readonly redirect: RequestRedirect;
-  readonly mode: RequestMode;
-  readonly credentials: RequestCredentials;
-  readonly cache: RequestCache;
-  readonly referrer: string;
-  readonly referrerPolicy: ReferrerPolicy;
-  readonly integrity: string;
-  readonly keepalive: boolean;
-  readonly destination = '';
-  readonly duplex = 'half';
   readonly #url: string;
-  #signal: AbortSignal | null;
-  constructor(input: string | URL | Request, init: Init = {}, trusted?: symbol) {
+  readonly #method: string;
+  /** Pairs until somebody asks. */
+  #headers: Headers | Pair[];
+  #settings = USUAL;
+  #signal: AbortSignal | null = null;
+  constructor(input: string | URL | Request | Incoming, init: Init | typeof INCOMING = {}) {
     super();
+    if (init === INCOMING) {
+      const { url, method, headers, body } = input as Incoming;
+      this.#url = url;
+      this.#method = method;
+      this.#headers = headers;
+      if (body !== undefined) setContent(this, { bytes: body, stream: null, used: false });
+      return;
+    }
     const from = input instanceof Request ? input : null;
     const options = init ?? {};
     if (from !== null) this.#url = from.#url;
-    else if (trusted === LAZY) this.#url = input as string;
     else {
       const url = new URL(String(input));
       if (url.username !== '' || url.password !== '') {
@@ -258,58 +332,86 @@ class Request extends Body {
     if (!TOKEN.test(method)) throw new TypeError(`'${method}' is not a valid HTTP method.`);
     const upper = method.toUpperCase();
     if (FORBIDDEN_METHODS.has(upper)) throw new TypeError(`'${method}' HTTP method is unsupported.`);
-    this.method = METHODS.has(upper) ? upper : method;
-    this.headers = new Headers(options.headers ?? from?.headers);
-    this.redirect = options.redirect ?? from?.redirect ?? 'follow';
-    if (!['follow', 'error', 'manual'].includes(this.redirect)) throw new TypeError(`'${this.redirect}' is not a redirect mode`);
-    this.mode = options.mode ?? from?.mode ?? 'cors';
-    this.credentials = options.credentials ?? from?.credentials ?? 'same-origin';
-    this.cache = options.cache ?? from?.cache ?? 'default';
-    this.referrer = options.referrer ?? from?.referrer ?? 'about:client';
-    this.referrerPolicy = options.referrerPolicy ?? from?.referrerPolicy ?? '';
-    this.integrity = options.integrity ?? from?.integrity ?? '';
-    this.keepalive = options.keepalive ?? from?.keepalive ?? false;
+    this.#method = METHODS.has(upper) ? upper : method;
+    this.#headers = new Headers(options.headers ?? from?.headers);
+    this.#settings = settingsOf(options, from === null ? USUAL : from.#settings);
     const signal = 'signal' in options ? options.signal : from?.signal;
     this.#signal = signal == null ? null : AbortSignal.any([signal]);
     const body = options.body;
     if (body != null) {
-      if (trusted !== LAZY && (this.method === 'GET' || this.method === 'HEAD')) {
+      if (this.#method === 'GET' || this.#method === 'HEAD') {
         throw new TypeError('Request with GET/HEAD method cannot have body.');
       }
       if (body instanceof ReadableStream && options.duplex !== 'half') {
         throw new TypeError('RequestInit: duplex option is required when sending a body.');
       }
       const extracted = extract(body);
-      contents.set(this, extracted.content);
-      if (extracted.type !== null && !this.headers.has('content-type')) this.headers.append('content-type', extracted.type);
+      setContent(this, extracted.content);
+      if (extracted.type !== null && !this.#headers.has('content-type')) this.#headers.append('content-type', extracted.type);
     } else if (from !== null && content(from) !== null) {
       const held = content(from) as Content;
       if (held.used || held.stream?.locked) throw new TypeError('Cannot construct a Request with a Request object that has already been used.');
-      contents.set(this, { ...held });
+      setContent(this, { ...held });
       held.used = true;
     }
   }
+  get method(): string {
+    return this.#method;
+  }
   get url(): string {
     return this.#url;
+  }
+  get headers(): Headers {
+    if (!(this.#headers instanceof Headers)) this.#headers = received(this.#headers);
+    return this.#headers;
+  }
+  get redirect() {
+    return this.#settings.redirect;
+  }
+  get mode() {
+    return this.#settings.mode;
+  }
+  get credentials() {
+    return this.#settings.credentials;
+  }
+  get cache() {
+    return this.#settings.cache;
+  }
+  get referrer() {
+    return this.#settings.referrer;
+  }
+  get referrerPolicy() {
+    return this.#settings.referrerPolicy;
+  }
+  get integrity() {
+    return this.#settings.integrity;
+  }
+  get keepalive() {
+    return this.#settings.keepalive;
+  }
+  get destination() {
+    return '';
+  }
+  get duplex() {
+    return 'half';
   }
   get signal(): AbortSignal {
     return (this.#signal ??= new AbortController().signal);
   }
   clone(): Request {
     const body = share(this);
-    const copy = new Request(this.#url, { ...this.#settings(), signal: this.#signal }, LAZY);
-    if (body !== null) contents.set(copy, body);
+    const headers = pairsOf(this.headers);
+    const copy = new Request({ url: this.#url, method: this.#method, headers, body: undefined }, INCOMING);
+    copy.#settings = this.#settings;
+    copy.#signal = this.#signal === null ? null : AbortSignal.any([this.#signal]);
+    setContent(copy, body);
     return copy;
-  }
-  #settings(): Init {
-    const { method, headers, redirect, mode, credentials, cache, referrer, referrerPolicy, integrity, keepalive } = this;
-    return { method, headers, redirect, mode, credentials, cache, referrer, referrerPolicy, integrity, keepalive };
   }
 }
 tag(Request, 'Request');
 
-/** The request of an invocation: its URL is known to be well formed. */
-export const makeRequest = (url: string, init: Init): Request => new Request(url, init, LAZY);
+/** The request of an invocation: all of it is known to be well formed. */
+export const incomingRequest = (incoming: Incoming): Request => new Request(incoming, INCOMING);
 
 const NULL_BODY = new Set([101, 103, 204, 205, 304]);
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
@@ -319,29 +421,49 @@ interface Origin {
   redirected: boolean;
   type: ResponseType;
 }
+const HERE: Origin = { url: '', redirected: false, type: 'default' };
 
 /** A response of the network: any status, its own origin. */
 let fetched: (status: number, statusText: string, headers: Headers, body: Content | null, origin: Origin) => Response;
+/** The headers of a response, as they are sent. */
+let sentHeaders: (response: Response) => Pair[];
 
 class Response extends Body {
-  readonly status: number;
-  readonly statusText: string;
-  readonly headers: Headers;
-  #origin: Origin = { url: '', redirected: false, type: 'default' };
+  #status: number;
+  #statusText = '';
+  #headers: Headers | null = null;
+  /** The content type of the body, as long as there are no headers to say it. */
+  #type: string | null = null;
+  #origin = HERE;
   constructor(body?: unknown, init: { status?: number; statusText?: string; headers?: HeadersInit | Headers } = {}) {
     super();
-    const options = init ?? {};
-    const status = options.status === undefined ? 200 : Math.trunc(Number(options.status));
-    if (!(status >= 200 && status <= 599)) throw new RangeError(`The status ${String(options.status)} is outside 200 to 599`);
-    this.status = status;
-    this.statusText = String(options.statusText ?? '');
-    if (/[^\t\x20-\x7e\x80-\xff]/.test(this.statusText)) throw new TypeError('Invalid statusText');
-    this.headers = new Headers(options.headers);
+    const { status = 200, statusText, headers } = init ?? {};
+    this.#status = Math.trunc(Number(status));
+    if (!(this.#status >= 200 && this.#status <= 599)) throw new RangeError(`The status ${String(status)} is outside 200 to 599`);
+    if (statusText !== undefined) {
+      this.#statusText = String(statusText);
+      if (/[^\t\x20-\x7e\x80-\xff]/.test(this.#statusText)) throw new TypeError('Invalid statusText');
+    }
+    if (headers !== undefined) this.#headers = new Headers(headers);
     if (body == null) return;
-    if (NULL_BODY.has(status)) throw new TypeError(`Response with status ${status} cannot have a body`);
+    if (NULL_BODY.has(this.#status)) throw new TypeError(`Response with status ${String(status)} cannot have a body`);
     const extracted = extract(body);
-    contents.set(this, extracted.content);
-    if (extracted.type !== null && !this.headers.has('content-type')) this.headers.append('content-type', extracted.type);
+    setContent(this, extracted.content);
+    if (this.#headers === null) this.#type = extracted.type;
+    else if (extracted.type !== null && !this.#headers.has('content-type')) this.#headers.append('content-type', extracted.type);
+  }
+  get status() {
+    return this.#status;
+  }
+  get statusText() {
+    return this.#statusText;
+  }
+  get headers(): Headers {
+    return (this.#headers ??= received(this.#pairs()));
+  }
+  #pairs(): Pair[] {
+    if (this.#headers !== null) return pairsOf(this.#headers);
+    return this.#type === null ? [] : [['content-type', this.#type]];
   }
   get ok() {
     return this.status >= 200 && this.status <= 299;
@@ -357,7 +479,7 @@ class Response extends Body {
   }
   clone(): Response {
     const body = share(this);
-    const copy = fetched(this.status, this.statusText, new Headers(this.headers), body, this.#origin);
+    const copy = fetched(this.#status, this.#statusText, new Headers(this.headers), body, this.#origin);
     return copy;
   }
   static error(): Response {
@@ -366,9 +488,10 @@ class Response extends Body {
   static json(data: unknown, init: { status?: number; statusText?: string; headers?: HeadersInit | Headers } = {}): Response {
     const text = JSON.stringify(data);
     if (text === undefined) throw new TypeError('The data is not JSON serializable');
-    const headers = new Headers(init?.headers);
-    if (!headers.has('content-type')) headers.set('content-type', 'application/json');
-    return new Response(text, { ...init, headers });
+    const made = new Response(text, init);
+    if (made.#headers === null) made.#type = 'application/json';
+    else if (!new Headers(init.headers).has('content-type')) made.#headers.set('content-type', 'application/json');
+    return made;
   }
   static redirect(url: string | URL, status = 302): Response {
     const target = URL.parse(url)?.href;
@@ -379,15 +502,15 @@ class Response extends Body {
   }
   static {
     fetched = (status, statusText, headers, body, origin) => {
-      const made = new Response(null, { headers });
-      Object.defineProperty(made, 'status', { value: status, enumerable: true });
-      Object.defineProperty(made, 'statusText', { value: statusText, enumerable: true });
-      // The copy above lost the guard.
-      Object.defineProperty(made, 'headers', { value: headers, enumerable: true });
+      const made = new Response();
+      made.#status = status;
+      made.#statusText = statusText;
+      made.#headers = headers;
       made.#origin = origin;
-      if (body !== null) contents.set(made, body);
+      setContent(made, body);
       return made;
     };
+    sentHeaders = (response) => response.#pairs();
   }
 }
 tag(Response, 'Response');
@@ -562,4 +685,14 @@ function dataUrl(url: URL): Response {
 }
 
 install({ Headers, Request, Response, fetch });
-export { consume, content, fetch, Headers, Request, Response };
+
+/** The bytes of a body that is here already, once; undefined when it has to be waited for. */
+function consumeNow(owner: Request | Response): Uint8Array<ArrayBuffer> | undefined {
+  const held = content(owner);
+  if (held === null) return NO_BYTES;
+  if (held.used || held.stream !== null) return undefined;
+  held.used = true;
+  return held.bytes ?? NO_BYTES;
+}
+
+export { consume, consumeNow, fetch, Headers, Request, Response, sentHeaders };
