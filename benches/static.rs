@@ -78,7 +78,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let dir = temporary_dir();
     let files = files(dir.path());
-    let appliance = Appliance::plan().env("TOKIO_WORKER_THREADS", "1").boot();
+    let appliance = Appliance::plan().set("http.threads", "1").boot();
     let host = runtime.block_on(publish(&appliance, &files));
     let mut servers = vec![Server {
         name: "run402",

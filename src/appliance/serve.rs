@@ -50,7 +50,7 @@ faucet.cooldown_seconds), then --set and the options above; later ones win, unkn
   sandbox.threads, .max_instances, .idle_seconds, .max_memory_mb    [one a processor, 1000, 300, 512]
   sandbox.total_memory_mb           memory of all functions together [half of the machine's]
   sandbox.egress.enabled, .allow    whether and where functions connect to: public addresses and these [true, []]
-  http.body_bytes, .request_seconds, .header_seconds, .connections
+  http.body_bytes, .request_seconds, .header_seconds, .connections, .threads [half of the processors]
   subdomains.hold_days              how long a deleted project's names are held for its owner [14]
   sites.cache_mb                    memory for small files and their compressed forms [64]
   postgres.shared_buffers_mb, .max_connections, .pool_budget, .install_dir, ...
@@ -73,6 +73,7 @@ pub fn run(overrides: &Overrides) -> Result<(), BootError> {
     let master = secrets::load_or_create_master_key(data_dir.path())?;
     let admin = secrets::load_or_create_admin_credential(data_dir.path(), &master)?;
     runtime::Builder::new_multi_thread()
+        .worker_threads(config.http.worker_threads())
         .enable_all()
         .build()
         .map_err(|error| BootError::new(format!("cannot start the runtime: {error}.")))?

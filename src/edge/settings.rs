@@ -15,11 +15,24 @@ pub struct HttpSettings {
     pub header_seconds: u64,
     /// Open connections at a time; further ones wait in the accept queue.
     pub connections: usize,
+    /// Threads that serve requests; 0 takes half of the processors, at least one. Postgres and functions have threads
+    /// of their own, and on a small machine every request that is handed from thread to thread takes from theirs.
+    pub threads: usize,
+}
+
+impl HttpSettings {
+    /// How many threads serve requests.
+    pub fn worker_threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2)),
+            threads => threads,
+        }
+    }
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { body_bytes: 64 * 1024, request_seconds: 330, header_seconds: 100, connections: 4096 }
+        Self { body_bytes: 64 * 1024, request_seconds: 330, header_seconds: 100, connections: 4096, threads: 0 }
     }
 }
 

@@ -9,6 +9,51 @@ export function headers_fold_names_and_keep_cookies_apart() {
   assert.throws(() => headers.set('a', 'b\nc'), TypeError);
   assert.equal(Headers.prototype.get.length, 1);
 }
+export function header_names_and_values_are_checked_and_trimmed() {
+  const headers = new Headers();
+  for (const name of ['', 'a b', 'a:b', 'ä', 'a\0', '"', '(', 'a/b', '\ud800']) assert.throws(() => headers.set(name, 'x'), TypeError, name);
+  for (const value of ['a\0b', 'a\rb', 'a\nb', '€', '\u0100', '\ud800', 'x\u{1f600}']) assert.throws(() => headers.set('a', value), TypeError, value);
+  headers.set('X-Mixed!#$%&\'*+-.^_`|~9', ' \t\r\n inner  space \n');
+  assert.equal(headers.get('x-MIXED!#$%&\'*+-.^_`|~9'), 'inner  space');
+  headers.set('latin', 'b\u00fccher\u00ff\u0080');
+  assert.equal(headers.get('latin'), 'b\u00fccher\u00ff\u0080');
+  headers.set('empty', ' ');
+  assert.equal(headers.get('empty'), '');
+}
+export async function responses_say_what_their_body_is() {
+  const type = (response) => response.headers.get('content-type');
+  assert.equal(type(Response.json({})), 'application/json');
+  assert.equal(type(Response.json({}, { headers: { 'content-type': 'application/problem+json' } })), 'application/problem+json');
+  assert.equal(type(Response.json({}, { headers: { a: 'b' } })), 'application/json');
+  assert.equal(Response.json({}, { headers: { a: 'b' }, status: 201 }).status, 201);
+  assert.equal(type(new Response('x', { headers: { a: 'b' } })), 'text/plain;charset=UTF-8');
+  assert.equal(type(new Response('x', { headers: { 'content-type': 'a/b' } })), 'a/b');
+  assert.equal(type(new Response(null)), null);
+  const response = new Response('x');
+  response.headers.set('a', 'b');
+  response.headers.delete('content-type');
+  assert.deepEqual([...response.headers], [['a', 'b']]);
+  assert.deepEqual([...response.clone().headers], [['a', 'b']]);
+  assert.equal(response.headers, response.headers);
+  assert.throws(() => new Response('x', { status: 199 }), RangeError);
+  assert.throws(() => new Response('x', { status: 204 }), TypeError);
+  assert.throws(() => new Response('x', { statusText: 'a\nb' }), TypeError);
+}
+export async function requests_are_copied_with_all_they_have() {
+  const controller = new AbortController();
+  const one = new Request('http://a/b', { method: 'post', body: 'x', headers: { a: 'b' }, redirect: 'manual', signal: controller.signal, keepalive: true });
+  const two = one.clone();
+  assert.deepEqual([two.method, two.url, two.headers.get('a'), two.redirect, two.keepalive, two.mode], ['POST', 'http://a/b', 'b', 'manual', true, 'cors']);
+  two.headers.set('a', 'c');
+  assert.equal(one.headers.get('a'), 'b');
+  const three = new Request(one, { method: 'PUT' });
+  assert.deepEqual([three.method, three.redirect, await three.text(), one.bodyUsed, await two.text()], ['PUT', 'manual', 'x', true, 'x']);
+  controller.abort();
+  assert.deepEqual([one.signal.aborted, two.signal.aborted, three.signal.aborted], [true, true, true]);
+  assert.throws(() => new Request('http://a/', { redirect: 'no' }), TypeError);
+  assert.throws(() => new Request('http://a/', { body: 'x' }), TypeError);
+  assert.deepEqual(Object.keys(new Request('http://a/')), []);
+}
 export async function bodies_are_read_once_in_every_form() {
   const response = new Response('{"a":1}', { headers: { 'content-type': 'application/json' } });
   const copy = response.clone();

@@ -237,6 +237,36 @@ async fn console_entries_arrive_with_level_and_text() {
 }
 
 #[tokio::test]
+async fn an_error_the_caller_hears_of_is_no_unhandled_rejection() {
+    for source in [
+        "export default () => { throw new Error('thrown') }",
+        "export default async () => { throw new Error('rejected') }",
+        "export default async () => { await null; throw new Error('later') }",
+        "await null; throw new Error('top level'); export default () => 'x'",
+        "export default () => new Response(new ReadableStream({ pull() { throw new Error('body') } }))",
+    ] {
+        let program = program(Modules::single(source)).await.unwrap();
+        let platform = Arc::new(Platform::default());
+        let outcome = sandbox().call(&program, request("GET", "http://localhost/", ""), platform.clone()).await;
+        assert!(matches!(outcome, Err(Failure::Threw(_))), "{source}: {outcome:?}");
+        assert_eq!(platform.texts(), Vec::<String>::new(), "{source}");
+    }
+}
+
+/// Short requests lie in the guest's inbox, longer ones elsewhere.
+#[tokio::test]
+async fn requests_of_every_length_arrive_whole() {
+    let source = "export default async (req) => new Response(`${req.headers.get('x-long').length} ${(await req.text()).length}`)";
+    let program = program(Modules::single(source)).await.unwrap();
+    for (header, body) in [(0, 0), (1, 1), (100, 16_000), (16_100, 300), (100, 16_384), (60_000, 2_000_000), (3, 4)] {
+        let headers = vec![("x-long".to_owned(), "h".repeat(header))];
+        let request = Request { headers, ..request("POST", "http://localhost/", &"b".repeat(body)) };
+        let answer = sandbox().call(&program, request, Arc::new(Platform::default())).await.unwrap();
+        assert_eq!(answer.body, format!("{header} {body}"));
+    }
+}
+
+#[tokio::test]
 async fn an_own_host_is_answered_in_process() {
     let source = "export default async () => { const r = await fetch('https://own.test/p', { method: 'POST', body: 'b' }); return Response.json([r.status, r.headers.get('x-own'), await r.text(), r.url]) }";
     assert_eq!(text(source).await, "[201,\"yes\",\"POST /p b\",\"https://own.test/p\"]");
