@@ -2,6 +2,8 @@
 import { readdirSync } from 'node:fs';
 
 let failed = 0;
+// The timers of AbortSignal.timeout alone do not keep Node going.
+const alive = setInterval(() => {}, 1000);
 for (const name of readdirSync(new URL('.', import.meta.url)).sort()) {
   if (name === 'run.mjs' || !name.endsWith('.mjs')) continue;
   for (const [title, run] of Object.entries(await import(`./${name}`))) {
@@ -13,4 +15,5 @@ for (const name of readdirSync(new URL('.', import.meta.url)).sort()) {
     }
   }
 }
+clearInterval(alive);
 process.exitCode = failed === 0 ? 0 : 1;
