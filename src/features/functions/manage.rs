@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     doors::not_built,
     error::FunctionError,
-    logs::LogQuery,
+    logs::{self, LogQuery},
     service::Functions,
     store::{self, records::Record},
     types::{
@@ -196,13 +196,13 @@ impl Functions {
     /// # Errors
     /// [`FunctionError::NotFound`].
     pub(super) async fn logs(&self, project: &Project, name: &str, query: &LogQuery) -> Result<Logs, FunctionError> {
-        let connection = self.connection().await?;
-        if let Err(error) = self.release_with(&project.id, name).await
-            && !store::logs::has_any(&connection, &project.id, name).await?
-        {
-            return Err(error);
+        if let Err(error) = self.release_with(&project.id, name).await {
+            let connection = self.connection().await?;
+            if !store::logs::has_any(&connection, &project.id, name).await? {
+                return Err(error);
+            }
         }
-        Ok(Logs { logs: store::logs::find(&connection, &project.id, Some(name), query).await? })
+        Ok(Logs { logs: logs::find(&self.control, &project.id, Some(name), query).await? })
     }
 
     /// The project of a caller who may rebuild: a wallet of its organisation.

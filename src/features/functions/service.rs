@@ -27,7 +27,7 @@ use super::{
     },
     gate::Roles,
     headers::Told,
-    logs::{Level, LogLimits, LogQueue, LogSink, Redactor, Stream, Tags},
+    logs::{Level, LogLimits, LogQueue, LogSink, Origin, Redactor, Said, Stream, Tags},
     settings::FunctionSettings,
     slots::{Place, SlotLimits, Slots},
     store,
@@ -129,6 +129,8 @@ struct Base {
 /// What does not differ from call to call.
 struct Prepared {
     version: FunctionVersion,
+    /// Of its log entries.
+    origin: Arc<Origin>,
     environment: Arc<Environment>,
 }
 
@@ -298,9 +300,7 @@ impl Functions {
         let prepared = prepared(&base, &call.release, &call.function, state);
         let version = &prepared.version;
         let tags = Tags {
-            project: call.project.id.clone(),
-            function: call.function.clone(),
-            release: call.release.release.clone(),
+            origin: Arc::clone(&prepared.origin),
             request_id: call.request_id.clone(),
             run_id: call.run.as_ref().map(|run| run.run_id.clone()),
             attempt_id: call.run.as_ref().map(|run| run.attempt_id.clone()),
@@ -327,25 +327,14 @@ impl Functions {
             logs: logs.clone(),
         };
         let started = time::Instant::now();
-        let say = |event: &str, more: serde_json::Value, level| {
-            let mut said = json!({"event": event, "request_id": call.request_id});
-            if let (Some(said), Some(more)) = (said.as_object_mut(), more.as_object()) {
-                said.extend(more.clone());
-            }
-            logs.write(Stream::Platform, level, &said.to_string());
-        };
-        say("function_invocation_started", json!({"method": call.method.as_str()}), Level::Info);
+        logs.say(Level::Info, &Said::started(&call.request_id, call.method.as_str()));
         let answer = time::timeout(version.timeout + GRACE, self.executor.run(version, invocation)).await;
         let answer = answer.unwrap_or(Err(FunctionFailure::Timeout));
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match answer {
             Ok(response) => {
                 let status = response.status.as_u16();
-                say(
-                    "function_invocation_completed",
-                    json!({"status": status, "duration_ms": took, "cold": response.cold}),
-                    Level::Info,
-                );
+                logs.say(Level::Info, &Said::completed(&call.request_id, status, took, response.cold));
                 Ok(response)
             }
             Err(failure) => {
@@ -357,8 +346,7 @@ impl Functions {
                 let error = failure.to_string();
                 let failed = FunctionError::Failed(failure);
                 let status = status_of(&failed);
-                let more = json!({"status": status, "duration_ms": took, "error": error});
-                say("function_invocation_failed", more, Level::Error);
+                logs.say(Level::Error, &Said::failed(&call.request_id, status, took, &error));
                 Err(failed)
             }
         }
@@ -431,7 +419,12 @@ fn prepared(base: &Base, release: &ServedRelease, name: &str, state: &FunctionSt
         class: state.class,
         instance: sha256_hex(identity.to_string().as_bytes()),
     };
-    let prepared = Arc::new(Prepared { version, environment: Arc::new(Environment(environment)) });
+    let origin = Arc::new(Origin {
+        project: release.project.clone(),
+        function: name.to_owned(),
+        release: release.release.clone(),
+    });
+    let prepared = Arc::new(Prepared { version, origin, environment: Arc::new(Environment(environment)) });
     kept.insert(name.to_owned(), Arc::clone(&prepared));
     prepared
 }

@@ -1,96 +1,13 @@
-//! From an invocation to the table.
+//! What one invocation writes into.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{
+    entry::{Level, Stream, Tags},
+    queue::LogQueue,
+    redact::Redactor,
+    said::Said,
 };
-
-use tokio::{sync::Notify, time};
-use tokio_util::sync::CancellationToken;
-
-use super::redact::Redactor;
-use crate::{
-    common::{Clock, ProjectId, ReleaseId, Timestamp},
-    engines::postgres::{Database, DatabaseError},
-    features::functions::store,
-};
-
-/// Bytes of entries that wait to be written, at most; further ones are dropped, and counted.
-const MAX_PENDING: usize = 16 * 1024 * 1024;
-/// Entries of one statement.
-const BATCH: usize = 500;
-/// How long entries gather before they are written.
-const GATHER: Duration = Duration::from_millis(150);
-/// What an entry takes beside its text.
-const ENTRY_OVERHEAD: usize = 200;
-
-/// Where an entry comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    Stdout,
-    Stderr,
-    Platform,
-}
-
-impl Stream {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-            Self::Platform => "platform",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
-impl Level {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Info => "info",
-            Self::Warn => "warn",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// Bytes that are kept.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::features::functions) struct LogLimits {
-    pub invocation: usize,
-    pub line: usize,
-    pub project: i64,
-}
-
-/// What an entry belongs to.
-#[derive(Clone, Debug)]
-pub(in crate::features::functions) struct Tags {
-    pub project: ProjectId,
-    pub function: String,
-    pub release: ReleaseId,
-    pub request_id: String,
-    pub run_id: Option<String>,
-    pub attempt_id: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-pub(in crate::features::functions) struct Entry {
-    pub tags: Arc<Tags>,
-    /// To the millisecond, as it is shown and asked for.
-    pub at: Timestamp,
-    pub stream: Stream,
-    pub level: Level,
-    pub message: String,
-    pub redacted: bool,
-}
 
 /// Takes what one invocation writes.
 #[derive(Clone)]
@@ -112,26 +29,35 @@ impl std::fmt::Debug for LogSink {
 
 impl LogSink {
     pub(in crate::features::functions) fn new(queue: &Arc<LogQueue>, tags: Tags, redactor: Arc<Redactor>) -> Self {
-        let left = Mutex::new(queue.limits.invocation);
+        let left = Mutex::new(queue.limits().invocation);
         Self(Arc::new(Sink { queue: Arc::clone(queue), tags: Arc::new(tags), redactor, left }))
     }
 
     /// One entry. Secrets are hidden, long text is cut, and an invocation that writes too much is cut off.
     pub fn write(&self, stream: Stream, level: Level, text: &str) {
         let sink = &*self.0;
+        // What the platform says of the invocation is always kept; it is little.
+        let is_limited = stream != Stream::Platform;
+        if is_limited && *sink.left.lock().unwrap_or_else(PoisonError::into_inner) == 0 {
+            return;
+        }
+        let line = sink.queue.limits().line;
         // Looked at a little beyond the cut, so that the cut does not leave half a secret.
-        let window = floor(text, sink.queue.limits.line + sink.redactor.longest());
-        let (mut message, redacted) = sink.redactor.redact(&text[..window]);
-        if message.len() > sink.queue.limits.line || window < text.len() {
-            message.truncate(floor(&message, sink.queue.limits.line));
+        let window = floor(text, line + sink.redactor.longest());
+        let seen = &text[..window];
+        let (mut message, redacted) = match sink.redactor.redact(seen) {
+            Some(shown) => (shown, true),
+            None => (seen.to_owned(), false),
+        };
+        if message.len() > line || window < text.len() {
+            message.truncate(floor(&message, line));
             message.push_str(" …[truncated]");
         }
         if message.contains('\0') {
-            // Postgres text cannot hold it.
+            // What reads logs may take it for their end.
             message = message.replace('\0', "\u{fffd}");
         }
-        // What the platform says of the invocation is always kept; it is little.
-        if stream != Stream::Platform {
+        if is_limited {
             let mut left = sink.left.lock().unwrap_or_else(PoisonError::into_inner);
             if *left == 0 {
                 return;
@@ -147,6 +73,16 @@ impl LogSink {
         }
         sink.queue.push(&sink.tags, stream, level, message, redacted);
     }
+
+    /// What the platform says of the invocation.
+    pub(in crate::features::functions) fn say(&self, level: Level, said: &Said<'_>) {
+        let message = said.to_json();
+        if said.is_foreign() {
+            self.write(Stream::Platform, level, &message);
+        } else {
+            self.0.queue.push(&self.0.tags, Stream::Platform, level, message, false);
+        }
+    }
 }
 
 /// The largest boundary of a character at or below `at`.
@@ -158,126 +94,22 @@ fn floor(text: &str, at: usize) -> usize {
     at
 }
 
-#[derive(Default)]
-struct Pending {
-    entries: VecDeque<Entry>,
-    bytes: usize,
-    dropped: u64,
-}
-
-/// Entries on their way to the table.
-pub(in crate::features::functions) struct LogQueue {
-    limits: LogLimits,
-    clock: Clock,
-    pending: Mutex<Pending>,
-    arrived: Notify,
-    /// Bytes written for each project since its log was last cut.
-    grown: Mutex<HashMap<ProjectId, i64>>,
-}
-
-impl LogQueue {
-    pub fn new(limits: LogLimits, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { limits, clock, pending: Mutex::default(), arrived: Notify::new(), grown: Mutex::default() })
-    }
-
-    fn push(&self, tags: &Arc<Tags>, stream: Stream, level: Level, message: String, redacted: bool) {
-        let now = self.clock.now();
-        let at = Timestamp::from_millis(now.as_millis()).unwrap_or(now);
-        let size = message.len() + ENTRY_OVERHEAD;
-        let mut pending = self.lock();
-        if pending.bytes + size > MAX_PENDING {
-            pending.dropped += 1;
-            return;
-        }
-        pending.bytes += size;
-        pending.entries.push_back(Entry { tags: Arc::clone(tags), at, stream, level, message, redacted });
-        drop(pending);
-        self.arrived.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self) -> Vec<Entry> {
-        let mut pending = self.lock();
-        let dropped = std::mem::take(&mut pending.dropped);
-        if dropped > 0 {
-            tracing::warn!(dropped, "log entries of functions were dropped: they came faster than they are written");
-        }
-        let count = pending.entries.len().min(BATCH);
-        let batch: Vec<Entry> = pending.entries.drain(..count).collect();
-        pending.bytes -= batch.iter().map(|entry| entry.message.len() + ENTRY_OVERHEAD).sum::<usize>();
-        batch
-    }
-
-    /// Projects whose log grew by a quarter of what it may have.
-    fn too_long(&self, batch: &[Entry]) -> Vec<ProjectId> {
-        let mut grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in batch {
-            let size = i64::try_from(entry.message.len() + store::logs::OVERHEAD).unwrap_or(i64::MAX);
-            let total = grown.entry(entry.tags.project.clone()).or_default();
-            *total = total.saturating_add(size);
-        }
-        grown.extract_if(|_, grown| *grown > self.limits.project / 4).map(|(project, _)| project).collect()
-    }
-
-    /// Writes what arrives, until `stop`; then what is left.
-    pub async fn write_forever(self: Arc<Self>, database: Database, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = self.arrived.notified() => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = time::sleep(GATHER) => {}
-            }
-            self.write(&database).await;
-        }
-        self.write(&database).await;
-    }
-
-    /// Writes everything that is pending.
-    pub async fn write(&self, database: &Database) {
-        loop {
-            let batch = self.take();
-            if batch.is_empty() {
-                return;
-            }
-            let written = async {
-                let connection = database.get().await?;
-                store::logs::insert(&connection, &batch).await?;
-                for project in self.too_long(&batch) {
-                    store::logs::cut(&connection, &project, self.limits.project).await?;
-                }
-                Ok::<_, DatabaseError>(())
-            };
-            if let Err(error) = written.await {
-                tracing::warn!(%error, entries = batch.len(), "log entries of functions are lost");
-                return;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        common::Clock,
+        features::functions::logs::{LogLimits, Origin},
+    };
 
     fn queue(line: usize, invocation: usize) -> Arc<LogQueue> {
         LogQueue::new(LogLimits { invocation, line, project: 1_000_000 }, Clock::system())
     }
 
     fn sink(queue: &Arc<LogQueue>, secret: &str) -> LogSink {
-        let tags = Tags {
-            project: "prj_a".parse().unwrap(),
-            function: "f".into(),
-            release: "rel_a".parse().unwrap(),
-            request_id: "req_1234".into(),
-            run_id: None,
-            attempt_id: None,
-        };
+        let (project, release) = ("prj_a".parse().unwrap(), "rel_a".parse().unwrap());
+        let origin = Arc::new(Origin { project, function: "f".into(), release });
+        let tags = Tags { origin, request_id: "req_1234".into(), run_id: None, attempt_id: None };
         LogSink::new(queue, tags, Arc::new(Redactor::new([secret.to_owned()])))
     }
 
@@ -319,13 +151,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_is_bounded() {
-        let queue = queue(1024 * 1024, usize::MAX);
+    fn what_the_platform_says_is_kept_and_its_foreign_text_redacted() {
+        let queue = queue(1000, 0);
         let sink = sink(&queue, "topsecret");
-        let line = "x".repeat(1024 * 1024);
-        for _ in 0..20 {
-            sink.write(Stream::Stdout, Level::Info, &line);
-        }
-        assert!(queue.lock().bytes <= MAX_PENDING && queue.lock().dropped >= 4);
+        sink.write(Stream::Stdout, Level::Info, "no room");
+        sink.say(Level::Info, &Said::started("req_1234", "GET"));
+        sink.say(Level::Error, &Said::failed("req_1234", 500, 1, "Error: topsecret"));
+        let seen: Vec<_> = queue.take().into_iter().map(|entry| (entry.message, entry.redacted)).collect();
+        assert_eq!(seen[0].0, Said::started("req_1234", "GET").to_json());
+        assert_eq!(seen[1], (Said::failed("req_1234", 500, 1, "Error: [redacted]").to_json(), true));
+        assert!(!seen[0].1 && seen.len() == 2);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     features::{
         functions::{
             error::FunctionError,
-            logs::{Filter, LogQuery},
+            logs::{self, Filter, LogQuery},
             service::Functions,
             store,
             types::Logs,
@@ -119,8 +119,7 @@ impl Functions {
         if !matches!(query.filter, Some(Filter::Attempt(_))) {
             query.filter = Some(Filter::Run(id.to_owned()));
         }
-        let connection = self.connection().await?;
-        let mut logs = store::logs::find(&connection, &project.id, None, &query).await?;
+        let mut logs = logs::find(&self.control, &project.id, None, &query).await?;
         // An attempt of another run is none of this one's.
         logs.retain(|entry| entry.request_id == id);
         Ok(Logs { logs })

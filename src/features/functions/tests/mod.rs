@@ -1,6 +1,7 @@
 //! The rules around functions, with an engine that answers from a script and a real control database.
 
 mod invocation;
+mod logs;
 mod runs;
 mod schedules;
 
