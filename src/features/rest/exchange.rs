@@ -99,7 +99,7 @@ impl Exchange {
         let rendered = Rendered::of(self);
         let job = Job {
             settings: self.settings(&rendered, read_only),
-            tells_of: plan.looks_at(),
+            is_told_all: plan.looks_beyond_caller() || self.request.preferences.timezone.is_some(),
             query: &query,
             // A read changes nothing, so what is wrong with its result can be found out after its end.
             ends_at_once: !asks_planner_later && (read_only || !response::must_check_before_commit(plan, request)),

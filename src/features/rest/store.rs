@@ -7,6 +7,8 @@
 //!
 //! Not cancel-safe: whoever stops [`run`] leaves a connection that its pool will close.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::Value;
 use tokio_postgres::types::{FromSql, Type};
@@ -15,7 +17,6 @@ use super::{
     error::NativeError,
     query::{MainQuery, PlannedCount, columns, sql::Operand},
     response::{Outcome, openapi::Privileges},
-    schema_cache::Look,
     token::Caller,
 };
 use crate::engines::postgres::{Pipeline, PipelineError, Rows};
@@ -23,7 +24,7 @@ use crate::engines::postgres::{Pipeline, PipelineError, Rows};
 /// The settings a request's transaction has (02 §3.3).
 #[derive(Clone, Copy, Debug)]
 pub struct TransactionSettings<'a> {
-    pub caller: &'a Caller,
+    pub caller: &'a Arc<Caller>,
     pub read_only: bool,
     pub method: &'a str,
     /// After the API prefix: `/todos`.
@@ -62,22 +63,44 @@ macro_rules! settings {
 const SETTINGS: &str = settings!("");
 const SETTINGS_WITH_TIMEZONE: &str = settings!(" or set_config('timezone',$13,true) is null");
 
-/// What every transaction needs, for the session: it stays for the next request of the same role. A session in which
-/// functions of the project ran has lost it ([`reset`]).
+/// What every transaction needs, for the session: it stays for the next request of the same role.
 const STANCE: &str = concat!(
     "select where set_config('role',$1,false) is null",
     " or set_config('search_path','public, extensions, auth',false) is null",
     " or set_config('statement_timeout',$2,false) is null",
 );
 
-/// What the platform's functions tell of the caller.
+/// What the platform's functions tell of the caller, for the session as well.
 const CALLER: &str = concat!(
-    "select where set_config('request.jwt.claims',$1,true) is null",
-    " or set_config('run402.user_id',$2,true) is null",
-    " or set_config('run402.project_id',$3,true) is null",
-    " or set_config('run402.session_id',$4,true) is null",
-    " or set_config('run402.authz_version',$5,true) is null",
+    "select where set_config('request.jwt.claims',$1,false) is null",
+    " or set_config('run402.user_id',$2,false) is null",
+    " or set_config('run402.project_id',$3,false) is null",
+    " or set_config('run402.session_id',$4,false) is null",
+    " or set_config('run402.authz_version',$5,false) is null",
 );
+
+/// How requests leave a session, on purpose: what they set stays, so that the next one of the same caller has nothing
+/// to set. A session in which functions of the project ran has lost it ([`reset`]); nobody knows how it stands then, as
+/// after login. No session is ever used while it tells of somebody else than the caller.
+#[derive(Debug)]
+struct Stance(Arc<Caller>);
+
+/// What a session has to be told of a caller.
+struct Unsaid {
+    role: bool,
+    caller: bool,
+}
+
+impl Unsaid {
+    fn of(pipeline: &Pipeline, caller: &Arc<Caller>) -> Self {
+        match pipeline.stance() {
+            None => Self { role: true, caller: true },
+            Some(Stance(known)) => {
+                Self { role: known.role != caller.role, caller: !Arc::ptr_eq(known, caller) && known != caller }
+            }
+        }
+    }
+}
 
 /// What follows a NUL in a text is cut; the protocol would take it and Postgres refuse it.
 fn until_nul(value: &str) -> Option<&str> {
@@ -88,31 +111,34 @@ fn until_nul(value: &str) -> Option<&str> {
 /// to be read only.
 fn add_job_settings(pipeline: &mut Pipeline, job: &Job) -> usize {
     let settings = &job.settings;
-    if job.tells_of == Look::Request || settings.timezone.is_some() {
+    if job.is_told_all {
         add_settings(pipeline, settings);
         return 1;
     }
     let caller = settings.caller;
-    let stands = pipeline.stance() == Some(caller.role.name());
-    if !stands {
+    let unsaid = Unsaid::of(pipeline, caller);
+    if unsaid.role {
         pipeline.add(STANCE, [caller.role.name(), settings.statement_timeout].into_iter().map(Some));
     }
-    if job.tells_of == Look::Caller {
+    if unsaid.caller {
         let values =
             [&caller.claims, &caller.user_id, caller.project.as_str(), &caller.session_id, &caller.authz_version];
         pipeline.add(CALLER, values.into_iter().map(until_nul));
     }
-    usize::from(!stands) + usize::from(job.tells_of == Look::Caller)
+    usize::from(unsaid.role) + usize::from(unsaid.caller)
 }
 
 /// Notes how the session stands after a transaction that kept the settings of `job`, or lost them.
 fn note_stance(pipeline: &mut Pipeline, job: &Job, kept: bool) {
-    let role = job.settings.caller.role.name();
-    let is_local = job.tells_of == Look::Request || job.settings.timezone.is_some();
+    let caller = job.settings.caller;
     if job.leaves_traces {
-        pipeline.set_stance(None);
-    } else if !is_local && pipeline.stance() != Some(role) {
-        pipeline.set_stance(kept.then_some(role));
+        pipeline.forget_stance();
+    } else if !job.is_told_all && Unsaid::of(pipeline, caller).caller {
+        if kept {
+            pipeline.set_stance(Stance(Arc::clone(caller)));
+        } else {
+            pipeline.forget_stance();
+        }
     }
 }
 
@@ -157,8 +183,8 @@ pub struct Job<'a> {
     pub rolls_back: bool,
     /// Functions of the project may run, and leave something in the session.
     pub leaves_traces: bool,
-    /// What may be looked at of the settings that tell of the request; others are not made.
-    pub tells_of: Look,
+    /// Every setting is made, for this transaction alone; otherwise only what tells of the caller.
+    pub is_told_all: bool,
     pub check: &'a (dyn Fn(&Outcome) -> Result<(), NativeError> + Sync),
 }
 

@@ -25,7 +25,7 @@ use super::{
         range::Limits,
         select::{Aggregate, Direction, Nulls},
     },
-    schema_cache::{ColumnPairs, Function, Look, Relation, SchemaCache, Volatility},
+    schema_cache::{ColumnPairs, Function, Relation, SchemaCache, Volatility},
 };
 
 /// What the instance allows (operator settings).
@@ -157,10 +157,9 @@ impl Level {
         own || self.embeds.iter().any(|embed| embed.is_opaque() || embed.level.runs_user_code())
     }
 
-    fn looks_at(&self) -> Look {
-        let own = self.relation.as_ref().map_or(Look::Request, |relation| relation.looks.on_read);
-        let embeds = self.embeds.iter();
-        embeds.map(|embed| if embed.is_opaque() { Look::Request } else { embed.level.looks_at() }).fold(own, Look::max)
+    fn looks_beyond_caller(&self) -> bool {
+        let own = self.relation.as_ref().is_none_or(|relation| relation.looks_beyond_caller.on_read);
+        own || self.embeds.iter().any(|embed| embed.is_opaque() || embed.level.looks_beyond_caller())
     }
 
     pub fn is_grouped(&self) -> bool {
@@ -248,16 +247,13 @@ impl StatementPlan {
             || matches!(self.format.format, BodyFormat::Aggregate { .. })
     }
 
-    /// What anything that runs may look at of the settings that tell of the request.
-    pub fn looks_at(&self) -> Look {
-        if self.runs_user_code() {
-            return Look::Request;
-        }
+    /// Whether anything that runs may look at more of the request than who calls.
+    pub fn looks_beyond_caller(&self) -> bool {
         let written = match &self.operation {
-            Operation::Mutate(mutation) => mutation.relation.looks.on_write,
-            Operation::Read | Operation::Call(_) => Look::Nothing,
+            Operation::Mutate(mutation) => mutation.relation.looks_beyond_caller.on_write,
+            Operation::Read | Operation::Call(_) => false,
         };
-        written.max(self.read.as_ref().map_or(Look::Nothing, Level::looks_at))
+        written || self.runs_user_code() || self.read.as_ref().is_some_and(Level::looks_beyond_caller)
     }
 }
 

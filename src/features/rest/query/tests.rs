@@ -10,8 +10,7 @@ use crate::features::rest::{
     plan::{Plan, PlanSettings, plan},
     request::{ApiRequest, HttpRequest, Target},
     schema_cache::{
-        Column, Function, Link, Looks, Parameter, Relation, Relationship, Returns, SchemaCache, TypeShape, Uses,
-        Volatility,
+        Column, Function, Link, Parameter, Relation, Relationship, Returns, SchemaCache, TypeShape, Uses, Volatility,
     },
 };
 
@@ -41,7 +40,7 @@ fn cache() -> SchemaCache {
         updatable: true,
         deletable: true,
         user_code: Uses::default(),
-        looks: Looks::default(),
+        looks_beyond_caller: Uses::default(),
         comment: None,
     };
     let relationship = Relationship {

@@ -120,7 +120,7 @@ fn relation(row: &RelationRow, keys: &Keys, origins: &ViewColumns) -> Relation {
         updatable: row.writable & CAN_UPDATE != 0,
         deletable: row.writable & CAN_DELETE != 0,
         user_code: row.user_code,
-        looks: row.looks,
+        looks_beyond_caller: row.looks_beyond_caller,
         comment: row.comment.clone(),
         columns: row
             .columns

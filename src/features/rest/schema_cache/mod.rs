@@ -55,8 +55,8 @@ pub struct Relation {
     pub deletable: bool,
     /// Reading or writing it may run functions of the project.
     pub user_code: Uses,
-    /// What reading or writing it may look at.
-    pub looks: Looks,
+    /// Policies, defaults and checks may look at more than who calls: method, path, headers, cookies.
+    pub looks_beyond_caller: Uses,
     pub comment: Option<String>,
 }
 
@@ -65,25 +65,6 @@ pub struct Relation {
 pub struct Uses {
     pub on_read: bool,
     pub on_write: bool,
-}
-
-/// What policies, defaults and checks may look at of the settings that tell SQL of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Look {
-    #[default]
-    Nothing,
-    /// Who calls: nothing but functions of the platform is used, and those read claims.
-    Caller,
-    /// Anything: method, path, headers, cookies.
-    Request,
-}
-
-/// When a relation's policies, defaults and checks look at what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-pub struct Looks {
-    pub on_read: Look,
-    pub on_write: Look,
 }
 
 impl Relation {

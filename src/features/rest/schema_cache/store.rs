@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Looks, TypeShape, Uses};
+use super::{TypeShape, Uses};
 use crate::engines::postgres::{Pipeline, PipelineError};
 
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ pub struct RelationRow {
     /// Bits as `pg_relation_is_updatable` gives them, INSTEAD OF triggers included.
     pub writable: i32,
     pub user_code: Uses,
-    pub looks: Looks,
+    pub looks_beyond_caller: Uses,
     pub comment: Option<String>,
     pub columns: Vec<ColumnRow>,
 }
@@ -166,22 +166,16 @@ with recursive base_types as (
     where d.classid = 'pg_policy'::regclass and p.oid is null and r.oid is null
       and not (d.refclassid = 'pg_class'::regclass and d.refobjid = o.polrelid)
 ), asking as (
-  -- 1: who calls; 2: anything of the request
-  select o.polrelid as relation, case when o.oid in (select policy from beyond_caller) then 2 else 1 end as on_read,
-         case when o.oid in (select policy from beyond_caller) then 2 else 1 end as on_write
-    from pg_policy o
-    where coalesce(pg_get_expr(o.polqual, o.polrelid), 'true') <> 'true'
-       or coalesce(pg_get_expr(o.polwithcheck, o.polrelid), 'true') <> 'true'
-  union all select o.adrelid, 0, 2 from pg_attrdef o
+  select o.polrelid as relation, true as on_read, true as on_write
+    from pg_policy o where o.oid in (select policy from beyond_caller)
+  union all select o.adrelid, false, true from pg_attrdef o
     where pg_get_expr(o.adbin, o.adrelid) ~* 'setting|set_config'
        or exists (select from calls d where d.classid = 'pg_attrdef'::regclass and d.objid = o.oid)
-  union all select o.conrelid, 0, 2 from pg_constraint o
+  union all select o.conrelid, false, true from pg_constraint o
     where o.contype = 'c' and (pg_get_constraintdef(o.oid) ~* 'setting|set_config'
        or exists (select from calls d where d.classid = 'pg_constraint'::regclass and d.objid = o.oid))
 ), looks as (
-  select relation, (array['nothing', 'caller', 'request'])[max(on_read) + 1] as on_read,
-         (array['nothing', 'caller', 'request'])[max(on_write) + 1] as on_write
-  from asking group by relation
+  select relation, bool_or(on_read) as on_read, bool_or(on_write) as on_write from asking group by relation
 ), coded as (
   select o.polrelid as relation, true as on_read, true as on_write from pg_policy o
     join foreign_functions f on f.classid = 'pg_policy'::regclass and f.objid = o.oid
@@ -218,8 +212,8 @@ select json_build_object(
         'on_read', c.relkind <> 'r' or c.relhassubclass or exists (select from coded u where u.relation = c.oid and u.on_read),
         'on_write', c.relkind <> 'r' or c.relhassubclass or c.relhasrules
                     or exists (select from coded u where u.relation = c.oid and u.on_write)),
-      'looks', json_build_object(
-        'on_read', coalesce(looks.on_read, 'nothing'), 'on_write', coalesce(looks.on_write, 'nothing')),
+      'looks_beyond_caller', json_build_object(
+        'on_read', coalesce(looks.on_read, false), 'on_write', coalesce(looks.on_write, false)),
       'comment', obj_description(c.oid, 'pg_class'),
       'columns', coalesce(columns.list, '[]')))
     from pg_class c left join columns on columns.attrelid = c.oid left join looks on looks.relation = c.oid
@@ -276,7 +270,7 @@ select json_build_object(
 /// When the database does not answer, or answers something else than this query asks for.
 pub async fn read_catalog(pipeline: &mut Pipeline) -> Result<Catalog, LoadError> {
     // Whoever used the session before may have left it in another role.
-    pipeline.set_stance(None);
+    pipeline.forget_stance();
     pipeline.add("reset role", std::iter::empty());
     pipeline.add(SEARCH_NOTHING, std::iter::empty());
     pipeline.add(CATALOG, std::iter::empty());

@@ -1,9 +1,6 @@
 //! What a session keeps from one request to the next, and what a request is told of itself.
 
-use super::{
-    super::schema_cache::{Look, Looks},
-    *,
-};
+use super::{super::schema_cache::Uses, *};
 use crate::engines::postgres::test_support::as_ordinary_user;
 
 #[test]
@@ -19,20 +16,20 @@ fn what_may_look_at_a_request_is_read_off_policies_defaults_and_checks() {
              create table public.looked_up (id uuid);",
             )
             .await;
-        let (nothing, caller, request) = (Look::Nothing, Look::Caller, Look::Request);
+        let (caller, request) = (false, true);
         let cases = [
-            ("owner uuid", "", nothing, nothing),
-            ("owner uuid", "using (true)", nothing, nothing),
+            ("owner uuid", "", caller, caller),
+            ("owner uuid", "using (true)", caller, caller),
             ("owner uuid", "using (owner = auth.uid())", caller, caller),
             ("owner uuid", "using (owner = (select run402.current_user_id()))", caller, caller),
             ("owner uuid", "using (owner is not null) with check (owner = auth.uid())", caller, caller),
             ("owner text", "using (owner = current_setting('request.method'))", request, request),
             ("owner uuid", "using (owner = public.mine())", request, request),
             ("owner uuid", "using (owner in (select id from public.looked_up))", request, request),
-            ("owner text default current_setting('request.path', true)", "", nothing, request),
-            ("owner uuid default auth.uid()", "", nothing, request),
-            ("owner text check (owner <> current_setting('request.method', true))", "", nothing, request),
-            ("owner uuid default gen_random_uuid()", "", nothing, nothing),
+            ("owner text default current_setting('request.path', true)", "", caller, request),
+            ("owner uuid default auth.uid()", "", caller, request),
+            ("owner text check (owner <> current_setting('request.method', true))", "", caller, request),
+            ("owner uuid default gen_random_uuid()", "", caller, caller),
         ];
         let mut wrong = Mismatches::default();
         for (column, policy, on_read, on_write) in cases {
@@ -41,8 +38,8 @@ fn what_may_look_at_a_request_is_read_off_policies_defaults_and_checks() {
                 fixture.sql(&format!("create policy p on public.looking {policy}")).await;
             }
             let cache = fixture.cache().await;
-            let looks = cache.relation("looking").unwrap().looks;
-            wrong.compare(&format!("{column} {policy}"), &looks, &Looks { on_read, on_write });
+            let looks = cache.relation("looking").unwrap().looks_beyond_caller;
+            wrong.compare(&format!("{column} {policy}"), &looks, &Uses { on_read, on_write });
         }
         wrong.none();
     });
@@ -87,5 +84,76 @@ fn a_session_serves_each_request_in_its_own_role_whoever_used_it_before() {
             fixture.sql("select string_agg(who, ' ' order by who) from public.seen").await,
             "anon authenticated"
         );
+    });
+}
+
+/// Who a session is told of, in the words of SQL.
+async fn told(session: &mut Connection<Pipeline>) -> String {
+    let claims = "select current_setting('request.jwt.claims', true)";
+    session.add(claims, std::iter::empty());
+    session.sync();
+    session.send().await.unwrap();
+    let rows = session.rows().await.unwrap();
+    session.ready().await.unwrap();
+    let text = rows.rows[0].text(0).unwrap_or_default().to_owned();
+    serde_json::from_str::<Value>(&text).map_or(text, |claims| claims["sub"].as_str().unwrap_or("nobody").to_owned())
+}
+
+#[test]
+fn a_session_tells_of_its_caller_and_of_nobody_else() {
+    as_ordinary_user(|| async {
+        let fixture = Fixture::new().await;
+        fixture
+            .sql(
+                "create schema auth; create schema run402; create schema extensions;
+                 create function auth.uid() returns uuid language sql stable as
+                    $$ select (current_setting('request.jwt.claims', true)::json ->> 'sub')::uuid $$;
+                 grant usage on schema auth to anon, authenticated;
+                 create table public.owned (owner uuid default auth.uid(), note text);
+                 alter table public.owned enable row level security;
+                 create policy own on public.owned using (owner = auth.uid());
+                 create table public.open (id int); insert into public.open values (7);
+                 create function public.whoever() returns text language sql stable as $$ select auth.uid()::text $$;
+                 grant all on public.owned, public.open to anon, authenticated;
+                 insert into public.owned values
+                    ('00000000-0000-4000-8000-00000000000a', 'of a'), ('00000000-0000-4000-8000-00000000000b', 'of b');",
+            )
+            .await;
+        let cache = fixture.cache().await;
+        let mut session = fixture.connection().await;
+        let (a, b) = ("00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b");
+        let steps = [
+            (call("GET /open").user(a), r#"[{"id":7}]"#, a),
+            (call("GET /owned?select=note").user(a), r#"[{"note":"of a"}]"#, a),
+            (call("GET /owned?select=note").user(a), r#"[{"note":"of a"}]"#, a),
+            (call("GET /owned?select=note").user(b), r#"[{"note":"of b"}]"#, b),
+            // Nothing looks, but the session told of somebody else.
+            (call("GET /open").user(a), r#"[{"id":7}]"#, a),
+            (call("GET /open").anon(), r#"[{"id":7}]"#, "nobody"),
+            (call("GET /owned?select=note").anon(), "[]", "nobody"),
+            (call("GET /owned?select=note").user(b), r#"[{"note":"of b"}]"#, b),
+            // A request that failed told nobody.
+            (call("GET /owned?owner=eq.x").user(a), "22P02", b),
+            (call("GET /owned?select=note").user(a), r#"[{"note":"of a"}]"#, a),
+            (call("GET /owned?owner=eq.x").user(b), "22P02", a),
+            (call("GET /owned?owner=eq.x").user(b), "22P02", a),
+            (call("GET /open").anon(), r#"[{"id":7}]"#, "nobody"),
+            // Told for its transaction only.
+            (call("POST /owned?select=note").user(a).body("{\"note\":\"new\"}"), "", "nobody"),
+            (call("GET /rpc/whoever").user(b), r#""00000000-0000-4000-8000-00000000000b""#, ""),
+            (call("GET /owned?select=note&order=note").user(a), r#"[{"note":"new"},{"note":"of a"}]"#, a),
+        ];
+        for (step, (call, expected, sub)) in steps.into_iter().enumerate() {
+            let line = call.line;
+            let answer = match fixture.exchange_on(&mut session, &cache, call).await {
+                Ok(response) => {
+                    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+                    String::from_utf8(bytes.to_vec()).unwrap()
+                }
+                Err(error) => error.code().to_owned(),
+            };
+            assert_eq!(answer, expected, "step {step}: {line}");
+            assert_eq!(told(&mut session).await, sub, "step {step}: {line}");
+        }
     });
 }
