@@ -268,7 +268,7 @@ async fn a_signal_during_the_boot_ends_it_too() {
 async fn a_first_start_that_is_killed_takes_its_helper_along_and_hinders_nobody() {
     let temporary = temporary_dir();
     let data = temporary.path().join("data");
-    let installs = temporary.path().join("installs");
+    let installs = data.join("postgres");
     let plan = || Appliance::plan().data_dir(&data).set("postgres.install_dir", &installs.display().to_string());
     let unpacks = |pid: &u32| {
         fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("unpack-"))
