@@ -9,6 +9,7 @@ use run402::{
         config::{Config, Overrides},
         secrets, serve,
     },
+    engines::postgres::unpack_bundle,
     features::functions::build,
 };
 
@@ -35,6 +36,9 @@ enum Command {
     /// Builds one function, from standard input to standard output: the server runs it for source it does not trust.
     #[command(hide = true)]
     BuildFunction,
+    /// Unpacks the database server: `serve` runs it on its first start, to keep its own memory free of that.
+    #[command(hide = true)]
+    UnpackPostgres { install: PathBuf, cluster: PathBuf },
 }
 
 #[derive(Args)]
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode, BootError> {
     match command {
         Command::BuildFunction => return Ok(build::serve()),
+        Command::UnpackPostgres { install, cluster } => return Ok(unpack_bundle(&install, &cluster)),
         Command::Serve(arguments) => serve::run(&Overrides {
             data_dir: arguments.place.data_dir,
             config: arguments.place.config,

@@ -14,7 +14,7 @@ use crate::{
     edge::{self, Front, Greeting, Metrics},
     engines::{
         blobs::{BlobStore, RedbBlobs},
-        postgres::{Cluster, Database, DatabaseError, Login, migrate},
+        postgres::{Cluster, Database, DatabaseError, Login, Unpacking, migrate},
         queue::Queue,
         sandbox::Sandbox,
     },
@@ -95,7 +95,7 @@ pub struct Engines {
 impl Engines {
     async fn start(config: &Config, data_dir: &DataDir, clock: &Clock) -> Result<Self, BootError> {
         let (cluster, blobs) = tokio::join!(
-            Cluster::start(config.postgres.clone(), data_dir.path()),
+            Cluster::start(config.postgres.clone(), data_dir.path(), Unpacking::Isolated(OWN_PROGRAM.into())),
             RedbBlobs::open(data_dir.path().join("blobs"), &config.blobs, clock.clone()),
         );
         Ok(Self {

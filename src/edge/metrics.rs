@@ -74,16 +74,26 @@ impl Metrics {
         self.sites[class].inc();
     }
 
-    pub(super) fn started(&self) {
+    /// A request is being answered until what this returns is dropped: also when its client goes away before.
+    pub(super) fn started(&self) -> InFlight {
         self.in_flight.inc();
+        InFlight(self.in_flight.clone())
     }
 
     /// `route` is the pattern, never the path: ids must not become labels.
     pub(super) fn finished(&self, method: &Method, route: Cow<'static, str>, status: StatusCode, took: Duration) {
-        self.in_flight.dec();
         self.latency.observe(took.as_secs_f64());
         let labels = RouteLabels { method: name(method), route, status: status.as_u16() };
         self.requests.get_or_create(&labels).inc();
+    }
+}
+
+/// A request among those that are being answered.
+pub(super) struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -22,7 +22,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Metrics, errors};
+use super::{Metrics, errors, metrics::InFlight};
 use crate::{
     common::{ApiError, ClientIp, Network, TraceId, ids, net::any_contains},
     features::{auth, content::UPLOAD_ROUTE},
@@ -42,12 +42,18 @@ pub(super) struct Passage {
     method: Method,
     uri: Uri,
     trace_id: String,
+    _in_flight: InFlight,
 }
 
 impl Around {
     pub(super) fn begin(&self, method: &Method, uri: &Uri) -> Passage {
-        self.metrics.started();
-        Passage { started: Instant::now(), method: method.clone(), uri: uri.clone(), trace_id: ids::trace_id() }
+        Passage {
+            started: Instant::now(),
+            method: method.clone(),
+            uri: uri.clone(),
+            trace_id: ids::trace_id(),
+            _in_flight: self.metrics.started(),
+        }
     }
 
     /// The answer in time, or the refusal of a request that takes too long.
@@ -61,7 +67,7 @@ impl Around {
     /// Renders errors, names the request, counts and logs it. `route` is the pattern that was matched. The query
     /// string is never logged: it may hold tokens.
     pub(super) fn end(&self, passage: Passage, route: Cow<'static, str>, response: Response) -> Response {
-        let Passage { started, method, uri, trace_id } = passage;
+        let Passage { started, method, uri, trace_id, .. } = passage;
         let mut response = errors::render(response, &method, &trace_id);
         if let Ok(value) = HeaderValue::from_str(&trace_id) {
             response.headers_mut().insert(errors::TRACE_HEADER, value);

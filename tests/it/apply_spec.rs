@@ -110,6 +110,7 @@ async fn refusals_with_codes_of_their_own_bear_them() {
         (json!({"base": {"release_id": "rel_0_unknown"}, "i18n": null}), 404, "RELEASE_NOT_FOUND"),
         (with("deps", json!(["sharp"])), 422, "R402_BUNDLE_NATIVE_DEP_UNSUPPORTED"),
         (with("config", json!({"timeout_seconds": 100_000})), 400, "FUNCTION_TIMEOUT_EXCEEDS_TIER"),
+        (with("config", json!({"memory_mb": 127})), 400, "INVALID_SPEC"),
         (with("config", json!({"memory_mb": 1_000_000})), 400, "FUNCTION_MEMORY_EXCEEDS_TIER"),
         (with("schedule", json!("* * * * *")), 400, "FUNCTION_SCHEDULE_INTERVAL_TOO_SHORT"),
     ] {

@@ -12,7 +12,7 @@ use std::{
 use crate::support::{
     Appliance,
     appliance::{is_root, nobody, own, program, temporary_dir},
-    control, process,
+    control, eventually, process,
 };
 
 /// A refusal is a non-zero exit and one sentence that says what is wrong.
@@ -262,6 +262,58 @@ async fn a_signal_during_the_boot_ends_it_too() {
     let mut appliance = Appliance::plan().data_dir(&data).boot();
     appliance.api().provision().await;
     assert!(appliance.stop().is_some_and(|status| status.success()));
+}
+
+#[tokio::test]
+async fn a_first_start_that_is_killed_takes_its_helper_along_and_hinders_nobody() {
+    let temporary = temporary_dir();
+    let data = temporary.path().join("data");
+    let installs = data.join("postgres");
+    let plan = || Appliance::plan().data_dir(&data).set("postgres.install_dir", &installs.display().to_string());
+    let unpacks = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("unpack-"))
+    };
+    let mut seen = 0;
+    for pause in [0, 20, 60, 150, 300] {
+        if data.join("cluster-18").exists() {
+            break;
+        }
+        let mut child = plan().spawn();
+        process::guard(child.id());
+        let started = Instant::now();
+        let unpacker = loop {
+            let found = process::descendants(child.id()).into_iter().find(unpacks);
+            if found.is_some() || started.elapsed() > Duration::from_secs(20) {
+                break found;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        process::signal(child.id(), nix::sys::signal::Signal::SIGKILL);
+        child.wait().expect("it can be waited for");
+        process::release(child.id());
+        if let Some(unpacker) = unpacker {
+            seen += 1;
+            eventually("the end of the unpacker", Duration::from_secs(5), async || {
+                (!process::is_alive(unpacker)).then_some(())
+            })
+            .await;
+        }
+    }
+    assert!(seen > 0, "nothing was unpacked in a process of its own");
+    let mut appliance = plan().boot();
+    appliance.api().provision().await;
+    assert!(!process::descendants(appliance.pid()).iter().any(unpacks));
+    assert!(appliance.stop().is_some_and(|status| status.success()));
+}
+
+#[tokio::test]
+async fn what_cannot_be_unpacked_is_refused_with_its_path() {
+    let temporary = temporary_dir();
+    let blocked = temporary.path().join("a-file");
+    fs::write(&blocked, "in the way").expect("it can be written");
+    let output = Appliance::plan().set("postgres.install_dir", &blocked.join("below").display().to_string()).refusal();
+    assert_refused(&output, &["unpacking the database server", "a-file"]);
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! What every caller meets first: service endpoints, unknown paths, headers, limits (contract 01 §1, §10).
 
+use std::{io::Write, net::TcpStream, time::Duration};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Appliance, Wallet};
+use crate::support::{Api, Appliance, Wallet, eventually};
 
 #[tokio::test]
 async fn health_is_200_with_every_check_ok() {
@@ -77,6 +79,43 @@ async fn metrics_are_prometheus_text_on_loopback() {
     assert!(text.contains("# TYPE "), "{answer}");
     let kind = answer.header("content-type").unwrap_or_default();
     assert!(kind.starts_with("text/plain") || kind.starts_with("application/openmetrics-text"), "{kind}");
+}
+
+/// Requests that are being answered, this one about it among them.
+async fn in_flight(api: &Api) -> u32 {
+    let answer = api.get("/metrics").send().await;
+    let text = String::from_utf8(answer.body.clone()).expect("text");
+    let gauge = text.lines().find_map(|line| line.strip_prefix("run402_http_in_flight "));
+    gauge.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no gauge: {text}"))
+}
+
+#[tokio::test]
+async fn a_request_whose_client_went_away_is_no_longer_in_flight() {
+    let appliance = Appliance::plan().boot();
+    let api = appliance.api();
+    let project = api.provision().await;
+    project.sql("create table slow (id int primary key)").await.is(200);
+    assert_eq!(in_flight(&api).await, 1);
+    let sql = "select pg_sleep(30)";
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: text/plain\r\n\
+         Content-Length: {}\r\n\r\n{sql}",
+        project.path("sql"),
+        appliance.address(),
+        project.service_key,
+        sql.len()
+    );
+    let mut client = TcpStream::connect(appliance.address()).expect("it listens");
+    client.write_all(head.as_bytes()).expect("it reads");
+    let until = async |wanted: u32| {
+        eventually("the end or begin of a request", Duration::from_secs(10), async || {
+            (in_flight(&api).await == wanted).then_some(())
+        })
+        .await;
+    };
+    until(2).await;
+    drop(client);
+    until(1).await;
 }
 
 #[tokio::test]

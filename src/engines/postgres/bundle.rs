@@ -2,16 +2,17 @@
 //!
 //! Both are unpacked beside their destination and renamed into place, so a directory that exists is whole,
 //! whenever the box lost power. The programs are not synced: they can be unpacked again. The data directory
-//! is, before its rename.
+//! is, before its rename; it is made under a lock, because whoever made it for a server that was killed may still be
+//! at it when the next server starts.
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     thread,
 };
 
-use super::{ClusterSettings, StartError};
+use super::{ClusterSettings, StartError, Unpacking};
 
 static INSTALL: &[u8] = include_bytes!(env!("POSTGRES_BUNDLE_INSTALL"));
 static CLUSTER: &[u8] = include_bytes!(env!("POSTGRES_BUNDLE_CLUSTER"));
@@ -42,7 +43,11 @@ pub(super) struct Places {
 }
 
 /// Makes sure programs and data directory exist. Blocks: files.
-pub(super) fn unpack(settings: &ClusterSettings, data_dir: &Path) -> Result<Places, StartError> {
+pub(super) fn prepare(
+    settings: &ClusterSettings,
+    data_dir: &Path,
+    unpacking: &Unpacking,
+) -> Result<Places, StartError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -52,19 +57,36 @@ pub(super) fn unpack(settings: &ClusterSettings, data_dir: &Path) -> Result<Plac
     refuse_other_majors(&data_dir)?;
     let installs = settings.install_dir.clone().unwrap_or_else(|| data_dir.join("postgres"));
     let places = Places { install: installs.join(EDITION), cluster: data_dir.join(cluster_name()), data_dir };
-    // Each is about half of the work of a first start.
-    thread::scope(|scope| {
-        let cluster = scope.spawn(|| unpack_cluster(&places.cluster));
-        let install = unpack_install(&places.install);
-        let cluster = cluster.join().unwrap_or(Err(StartError::Interrupted("unpacking the data directory failed")));
-        install.and(cluster)
-    })?;
+    unpacking.run(&places)?;
     check_version(&places.cluster)?;
     Ok(places)
 }
 
+pub(super) fn is_unpacked(places: &Places) -> bool {
+    has_programs(&places.install) && has_data(&places.cluster)
+}
+
+fn has_programs(install: &Path) -> bool {
+    install.join("bin/postgres").exists()
+}
+
+fn has_data(cluster: &Path) -> bool {
+    cluster.join("PG_VERSION").exists()
+}
+
+/// Unpacks what is missing.
+pub(super) fn write_out(install: &Path, cluster: &Path) -> Result<(), StartError> {
+    // Each is about half of the work of a first start.
+    thread::scope(|scope| {
+        let cluster = scope.spawn(|| unpack_cluster(cluster));
+        let install = unpack_install(install);
+        let cluster = cluster.join().unwrap_or(Err(StartError::Interrupted("unpacking the data directory failed")));
+        install.and(cluster)
+    })
+}
+
 fn unpack_install(install: &Path) -> Result<(), StartError> {
-    if install.join("bin/postgres").exists() {
+    if has_programs(install) {
         return Ok(());
     }
     let failed = || StartError::file("unpacking the database server to", install);
@@ -75,16 +97,17 @@ fn unpack_install(install: &Path) -> Result<(), StartError> {
     unpack_archive(INSTALL, &aside).map_err(failed())?;
     match fs::rename(&aside, install) {
         // Another box that shares the directory was faster.
-        Err(_) if install.join("bin/postgres").exists() => fs::remove_dir_all(&aside).map_err(failed()),
+        Err(_) if has_programs(install) => fs::remove_dir_all(&aside).map_err(failed()),
         outcome => outcome.map_err(failed()),
     }
 }
 
 fn unpack_cluster(cluster: &Path) -> Result<(), StartError> {
-    if cluster.join("PG_VERSION").exists() {
+    let failed = || StartError::file("creating the database directory", cluster);
+    let _lock = lock(&cluster.with_extension("lock")).map_err(failed())?;
+    if has_data(cluster) {
         return Ok(());
     }
-    let failed = || StartError::file("creating the database directory", cluster);
     let aside = cluster.with_extension("new");
     let _ = fs::remove_dir_all(&aside);
     private_directory(&aside)?;
@@ -94,6 +117,13 @@ fn unpack_cluster(cluster: &Path) -> Result<(), StartError> {
     fs::rename(&aside, cluster).map_err(failed())?;
     let parent = cluster.parent().unwrap_or(Path::new("/"));
     fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed())
+}
+
+/// Waits for whoever holds the lock, which ends with the file returned.
+fn lock(path: &Path) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.lock()?;
+    Ok(file)
 }
 
 fn unpack_archive(archive: &[u8], destination: &Path) -> io::Result<()> {

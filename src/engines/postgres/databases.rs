@@ -31,8 +31,9 @@ impl Cluster {
         Ok(connection.query_one(&query, &[&name]).await?.get(0))
     }
 
-    /// Statements about databases run outside transactions and outside the database they are about.
+    /// Statements about databases run outside transactions and outside the database they are about. They go through
+    /// much of the page cache, which then counts for the process that served them, so that one ends with them.
     async fn maintain(&self, statement: &str) -> Result<(), DatabaseError> {
-        Ok(self.database(Login::maintenance()).get().await?.batch_execute(statement).await?)
+        Ok(self.connect(&Login::maintenance()).await?.batch_execute(statement).await?)
     }
 }

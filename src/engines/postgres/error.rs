@@ -13,6 +13,9 @@ use crate::common::{ApiError, MutationState};
 pub enum StartError {
     #[error("the database settings are wrong: {0}")]
     Settings(&'static str),
+    /// What the process that unpacks the server complained about.
+    #[error("{0}")]
+    Unpacking(String),
     #[error("the database server cannot run as root: start run402 as an ordinary user, or let it drop to one")]
     Root,
     #[error("{what} {} failed: {source}", path.display())]

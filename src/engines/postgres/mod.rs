@@ -1,7 +1,7 @@
 //! The embedded Postgres server: its programs, its process, and the connections to it.
 //!
 //! # What runs
-//! A Postgres of our own, unpacked from this binary ([`bundle`]), as a child process that lives and dies with
+//! A Postgres of our own, unpacked from this binary ([`bundle`], [`unpack`]), as a child process that lives and dies with
 //! us ([`launch`], [`supervisor`]). It listens on one Unix socket and on nothing else ([`socket_dir`]).
 //!
 //! # Why it may trust its clients
@@ -46,6 +46,7 @@ mod supervisor;
 pub(crate) mod test_support;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
 use std::{
     path::{Path, PathBuf},
@@ -64,6 +65,7 @@ pub use self::{
     quote::quote_identifier,
     settings::ClusterSettings,
     supervisor::ServerState,
+    unpack::{Unpacking, unpack_bundle},
 };
 
 /// How long [`Cluster::ping`] waits for an answer.
@@ -106,16 +108,17 @@ pub struct Database {
 impl Cluster {
     /// Starts the server on the data directory, which is created on first use, and waits until it accepts
     /// connections. Takes about 60 ms, a second on first use, longer after a crash.
-    pub async fn start(settings: ClusterSettings, data_dir: &Path) -> Result<Self, StartError> {
+    pub async fn start(settings: ClusterSettings, data_dir: &Path, unpacking: Unpacking) -> Result<Self, StartError> {
         let started = Instant::now();
         settings.check()?;
         if nix::unistd::geteuid().is_root() {
             return Err(StartError::Root);
         }
         let (unpack_settings, data_dir) = (settings.clone(), data_dir.to_owned());
-        let places = supervisor::blocking(move || bundle::unpack(&unpack_settings, &data_dir)).await?;
+        let places = supervisor::blocking(move || bundle::prepare(&unpack_settings, &data_dir, &unpacking)).await?;
         let (supervisor, socket_dir) = Supervisor::start(settings.clone(), places.clone()).await?;
         let pools = Pools::new(&socket_dir, &settings, supervisor.state());
+        tokio::spawn(Pools::settle(Arc::downgrade(&pools)));
         tokio::spawn(Pools::sweep(Arc::downgrade(&pools), settings.idle_timeout()));
         let cluster = Self { supervisor: Arc::new(supervisor), pools, places: Arc::new(places.clone()) };
         let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -39,6 +39,10 @@ use super::{ClusterSettings, DatabaseError, Login, ServerState, pipeline::Pipeli
 /// Pause before a second attempt when the server has not yet noticed that some of its clients are gone.
 const FULL_SERVER_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long after the start of the server what the boot opened is given back, and how long it has to be idle then.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+const SETTLED_IDLE: Duration = Duration::from_secs(1);
+
 /// How to log in through the socket in `socket_dir`.
 pub(super) fn configuration(socket_dir: &Path, login: &Login) -> tokio_postgres::Config {
     let mut configuration = tokio_postgres::Config::new();
@@ -188,6 +192,15 @@ impl Pools {
         });
         for pool in forgotten {
             pool.close();
+        }
+    }
+
+    /// Closes the connections of the boot, early and once: every part of the box asks for its own at the same moment,
+    /// and an idle server process takes some three megabytes.
+    pub(super) async fn settle(pools: Weak<Self>) {
+        tokio::time::sleep(SETTLED_AFTER).await;
+        if let Some(pools) = pools.upgrade() {
+            pools.close_idle(SETTLED_IDLE);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{any::type_name, env, os::unix::process::CommandExt, path::PathBuf, process::Command};
 
-use super::{Cluster, ClusterSettings};
+use super::{Cluster, ClusterSettings, Unpacking};
 
 /// Set in the child process in which a test of root's runs.
 const DROPPED: &str = "RUN402_TEST_DROPPED";
@@ -78,6 +78,6 @@ impl TestBox {
     }
 
     pub(crate) async fn start_with(&self, settings: ClusterSettings) -> Cluster {
-        Cluster::start(settings, &self.path()).await.unwrap()
+        Cluster::start(settings, &self.path(), Unpacking::InProcess).await.unwrap()
     }
 }

@@ -154,7 +154,7 @@ fn a_statement_in_flight_when_the_server_dies_is_a_503_of_unknown_outcome() {
 /// Starts a server as a crashed run402 would leave one: nobody's child, on the same data directory.
 async fn orphan(home: &TestBox, socket_dir: &Path) -> (std::process::Child, i32) {
     fs::create_dir_all(socket_dir).unwrap();
-    let places = bundle::unpack(&settings(), &home.path()).unwrap();
+    let places = bundle::prepare(&settings(), &home.path(), &Unpacking::InProcess).unwrap();
     let mut command = launch::command(&settings(), &places, socket_dir);
     let child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
@@ -213,7 +213,7 @@ const VICTIM: &str = "RUN402_TEST_VICTIM";
 fn killing_us_shuts_the_server_down_cleanly() {
     as_ordinary_user(|| async {
         if let Some(data) = std::env::var_os(VICTIM) {
-            let cluster = Cluster::start(settings(), Path::new(&data)).await.unwrap();
+            let cluster = Cluster::start(settings(), Path::new(&data), Unpacking::InProcess).await.unwrap();
             fs::write(Path::new(&data).join("pid"), cluster.pid().unwrap().to_string()).unwrap();
             return std::future::pending().await;
         }
@@ -263,7 +263,7 @@ fn a_server_that_cannot_start_is_reported_with_its_last_words() {
         let home = TestBox::new();
         home.start().await.stop().await;
         fs::remove_file(home.path().join("cluster-18/global/pg_control")).unwrap();
-        let error = Cluster::start(settings(), &home.path()).await.err().unwrap().to_string();
+        let error = Cluster::start(settings(), &home.path(), Unpacking::InProcess).await.err().unwrap().to_string();
         assert!(error.contains("did not start") && error.contains("pg_control"), "{error}");
     });
 }
@@ -274,7 +274,7 @@ fn a_data_directory_of_another_major_version_is_refused() {
         let home = TestBox::new();
         home.start().await.stop().await;
         fs::write(home.path().join("cluster-18/PG_VERSION"), "17\n").unwrap();
-        let error = Cluster::start(settings(), &home.path()).await.err().unwrap().to_string();
+        let error = Cluster::start(settings(), &home.path(), Unpacking::InProcess).await.err().unwrap().to_string();
         assert!(error.contains("Postgres 17"), "{error}");
     });
 }
@@ -285,7 +285,7 @@ fn a_box_upgraded_past_its_major_version_does_not_start_empty() {
         let home = TestBox::new();
         fs::create_dir_all(home.path().join("cluster-17")).unwrap();
         fs::write(home.path().join("cluster-17/PG_VERSION"), "17\n").unwrap();
-        let error = Cluster::start(settings(), &home.path()).await.err().unwrap().to_string();
+        let error = Cluster::start(settings(), &home.path(), Unpacking::InProcess).await.err().unwrap().to_string();
         assert!(error.contains("Postgres 17"), "{error}");
         assert!(!home.path().join("cluster-18").exists());
     });
@@ -315,7 +315,7 @@ fn a_data_directory_with_a_very_long_path_works_and_a_leftover_of_it_is_replaced
     as_ordinary_user(|| async {
         let home = TestBox::new();
         let data = home.path().join("long-".repeat(30));
-        let cluster = Cluster::start(settings(), &data).await.unwrap();
+        let cluster = Cluster::start(settings(), &data, Unpacking::InProcess).await.unwrap();
         cluster.ping().await.unwrap();
         let short = cluster.socket_dir().to_owned();
         assert_eq!(fs::read_link(data.join("run")).unwrap(), short);
@@ -324,7 +324,7 @@ fn a_data_directory_with_a_very_long_path_works_and_a_leftover_of_it_is_replaced
 
         fs::create_dir(&short).unwrap();
         std::os::unix::fs::symlink(&short, data.join("run")).unwrap();
-        let cluster = Cluster::start(settings(), &data).await.unwrap();
+        let cluster = Cluster::start(settings(), &data, Unpacking::InProcess).await.unwrap();
         assert_ne!(cluster.socket_dir(), short);
         assert!(!short.exists());
         cluster.stop().await;

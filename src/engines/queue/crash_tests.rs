@@ -21,7 +21,7 @@ use super::{tests::SCHEMA, *};
 use crate::{
     common::Clock,
     engines::postgres::{
-        Cluster, Database, Login,
+        Cluster, Database, Login, Unpacking,
         test_support::{TestBox, as_ordinary_user, settings},
     },
 };
@@ -70,7 +70,7 @@ fn child_works_until_it_is_killed() {
     let first: i64 = env::var(FIRST).unwrap().parse().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let cluster = Cluster::start(settings(), &PathBuf::from(directory)).await.unwrap();
+        let cluster = Cluster::start(settings(), &PathBuf::from(directory), Unpacking::InProcess).await.unwrap();
         let database = cluster.database(Login::new("postgres", "postgres"));
         let queue = queue(&database);
         tokio::spawn(Arc::clone(&queue).work(CancellationToken::new()));

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::memory::Crowded;
+
 /// A value the user's code threw, as the guest describes it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -70,6 +72,9 @@ pub enum Failure {
     /// `process.exit()` was called, with this code.
     #[error("the function called process.exit({0})")]
     Exited(i32),
+    /// All functions together have used up the box's memory for them; the instance is gone.
+    #[error("{}", Crowded)]
+    Crowded,
     /// No instance was free before the deadline.
     #[error("no instance is free")]
     Busy,
@@ -79,6 +84,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What ended the guest from outside its code.
+    pub(super) fn from_host(error: &wasmtime::Error) -> Self {
+        if error.is::<Crowded>() { Self::Crowded } else { Self::Broken(format!("{error:#}")) }
+    }
+
     /// What a status of 1 from the guest means. `out_of_memory` tells whether memory was refused meanwhile.
     pub(super) fn from_report(report: &[u8], out_of_memory: bool) -> Self {
         let Ok(mut thrown) = serde_json::from_slice::<Thrown>(report) else {

@@ -175,7 +175,7 @@ impl Instance {
             Ok(_) => Err(Failure::from_report(&result.map(|(_, bytes)| bytes).unwrap_or_default(), refused)),
             Err(_) if refused => Err(Failure::Memory),
             Err(error) if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) => Err(Failure::overflow()),
-            Err(error) => Err(Failure::Broken(format!("{error:#}"))),
+            Err(error) => Err(Failure::from_host(&error)),
         }
     }
 }

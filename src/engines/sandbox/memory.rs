@@ -44,6 +44,12 @@ impl Memory {
     }
 }
 
+/// All instances together have no memory left for one of them. It ends the instance: memory that is refused for its
+/// program's own limit is the program's to deal with, this is not.
+#[derive(Debug, thiserror::Error)]
+#[error("the functions of this box have no memory left")]
+pub(super) struct Crowded;
+
 /// What one instance holds; given back with it.
 pub(super) struct Held {
     memory: std::sync::Arc<Memory>,
@@ -56,13 +62,13 @@ impl Held {
     }
 
     /// The memory of the instance is to grow.
-    pub(super) fn grow(&mut self, current: usize, desired: usize) -> bool {
+    pub(super) fn grow(&mut self, current: usize, desired: usize) -> Result<(), Crowded> {
         let bytes = if current == 0 { FRESH } else { desired.saturating_sub(current) };
-        let taken = self.memory.take(bytes);
-        if taken {
-            self.bytes += bytes;
+        if !self.memory.take(bytes) {
+            return Err(Crowded);
         }
-        taken
+        self.bytes += bytes;
+        Ok(())
     }
 }
 
@@ -93,12 +99,12 @@ mod tests {
     fn what_is_held_counts_until_it_is_dropped() {
         let memory = Arc::new(Memory::new(4 * FRESH));
         let (mut one, mut two) = (Held::new(Arc::clone(&memory)), Held::new(Arc::clone(&memory)));
-        assert!(one.grow(0, 64 * FRESH), "the snapshot is shared");
-        assert!(one.grow(64 * FRESH, 66 * FRESH));
-        assert!(two.grow(0, 64 * FRESH));
-        assert!(!two.grow(64 * FRESH, 65 * FRESH));
+        assert!(one.grow(0, 64 * FRESH).is_ok(), "the snapshot is shared");
+        assert!(one.grow(64 * FRESH, 66 * FRESH).is_ok());
+        assert!(two.grow(0, 64 * FRESH).is_ok());
+        assert!(two.grow(64 * FRESH, 65 * FRESH).is_err());
         drop(one);
-        assert!(two.grow(64 * FRESH, 67 * FRESH));
+        assert!(two.grow(64 * FRESH, 67 * FRESH).is_ok());
         drop(two);
         assert_eq!(memory.used.load(Ordering::Acquire), 0);
     }

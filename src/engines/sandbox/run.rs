@@ -404,8 +404,9 @@ impl Inner {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is called as what `map_err` takes")]
 fn broken(error: wasmtime::Error) -> Failure {
-    Failure::Broken(format!("{error:#}"))
+    Failure::from_host(&error)
 }
 
 fn response(frame: Vec<u8>, limits: &Limits, cold: bool) -> Result<Response, Failure> {

@@ -66,9 +66,12 @@ pub(super) struct Meter {
 
 impl ResourceLimiter for Meter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        let fits = desired <= self.limit && self.held.grow(current, desired);
-        self.refused |= !fits;
-        Ok(fits)
+        if desired > self.limit {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.held.grow(current, desired)?;
+        Ok(true)
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {

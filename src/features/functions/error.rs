@@ -185,6 +185,15 @@ fn of_failure(failure: FunctionFailure) -> ApiError {
             new(StatusCode::BAD_GATEWAY, "FUNCTION_RESPONSE_TOO_LARGE", "The answer of the function is too large.")
         }
         FunctionFailure::Busy => FunctionError::Busy.into(),
+        // Unlike one that waited in vain, it may have been at work.
+        FunctionFailure::Crowded => new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "FUNCTION_BUSY",
+            "The functions of this box have no memory left. Try again in a moment.",
+        )
+        .retry_after(1)
+        .safe_to_retry(false)
+        .mutation_state(MutationState::Unknown),
         FunctionFailure::Platform(cause) => new(
             StatusCode::SERVICE_UNAVAILABLE,
             "FUNCTION_UNAVAILABLE",

@@ -191,6 +191,10 @@ pub enum FunctionFailure {
     /// No instance was free in time. 503 `FUNCTION_BUSY`.
     #[error("no instance is free")]
     Busy,
+    /// It was stopped because all functions together have used up the memory this box has for them. 503
+    /// `FUNCTION_BUSY`.
+    #[error("the functions of this box have no memory left")]
+    Crowded,
     /// A fault of this box. 503 `FUNCTION_UNAVAILABLE`.
     #[error("the platform failed: {0}")]
     Platform(String),

@@ -21,15 +21,16 @@ use crate::{
     features::{
         orgs::{Action, Gate, Tier},
         projects::Project,
-        releases::{FunctionClass, FunctionState, ReleaseState, RouteTarget, SESSION_MINT, Schedule, ServedRelease},
+        releases::{
+            FunctionClass, FunctionState, LEAST_MEMORY_MB, ReleaseState, RouteTarget, SESSION_MINT, Schedule,
+            ServedRelease,
+        },
         tiers::FunctionLimits,
     },
 };
 
 /// How the release that a delete makes explains itself.
 const DELETED: &str = "DELETE /projects/v1/admin/{id}/functions";
-/// Least memory of a function, in MiB (05 §2.6).
-const LEAST_MEMORY: i64 = 128;
 
 impl Functions {
     /// Every function of the live release, by name.
@@ -310,7 +311,7 @@ impl Change {
         }
         let memory = config.and_then(|config| config.memory);
         if let Some(memory) = memory {
-            if memory < LEAST_MEMORY {
+            if memory < i64::from(LEAST_MEMORY_MB) {
                 return Err(FunctionError::invalid("config.memory", "config.memory must be at least 128 MB."));
             }
             if memory > limits.memory_mb {

@@ -91,7 +91,8 @@ impl Databases {
         self.session(MAINTENANCE_DATABASE.into(), PLATFORM_ROLE.into()).await
     }
 
-    /// A session of its own, closed when dropped, so that making many databases leaves no pools behind.
+    /// A session of its own, closed when dropped: making databases leaves no pools behind, and no server process that
+    /// has touched all of the page cache.
     async fn platform(&self, database: &str) -> Result<Connection, DatabaseError> {
         self.cluster.connect(&Login { database: database.into(), role: PLATFORM_ROLE.into() }).await
     }
@@ -106,7 +107,7 @@ impl Databases {
     pub async fn ensure_template(&self) -> Result<bool, DatabaseError> {
         let wanted = template_label();
         let template = quote_identifier(TEMPLATE);
-        let connection = self.maintenance().await?;
+        let connection = self.platform(MAINTENANCE_DATABASE).await?;
         let existing = connection
             .query_opt(
                 "select shobj_description(oid, 'pg_database'), datistemplate from pg_database where datname = $1",
@@ -146,7 +147,7 @@ impl Databases {
         let (database, owner, rest) =
             (quote_identifier(&name), quote_identifier(&owner_role(&slot)), quote_identifier(&rest_role(&slot)));
         let connections = self.max_connections_per_login;
-        let connection = self.maintenance().await?;
+        let connection = self.platform(MAINTENANCE_DATABASE).await?;
         connection
             .batch_execute(&format!(
                 "create role {owner} login nosuperuser nocreatedb nocreaterole noreplication bypassrls \

@@ -34,6 +34,8 @@ pub use lookup::{Absence, Outcome, SSR_PATTERN, StaticMatch, lookup};
 pub use path::{PathError, canonicalise};
 pub use routes::{MethodSet, RouteMatch, digest as route_manifest_digest, find as find_route};
 pub use schema::RELEASE_SPEC_SCHEMA;
-pub use spec::{ImmutableChange, NATIVE_PACKAGES, Schedule, ScheduleError, SpecError, SpecLimits, Violation};
+pub use spec::{
+    ImmutableChange, LEAST_MEMORY_MB, NATIVE_PACKAGES, Schedule, ScheduleError, SpecError, SpecLimits, Violation,
+};
 pub use types::*;
 pub use warnings::{Planned, Severity, Warning, diff_warnings, plan_warnings, promote_warnings, release_warnings};

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Failure, Limits, Modules, Program, get, limits, run, sandbox, text};
+use super::{Failure, Limits, Modules, Program, Sandbox, SandboxSettings, get, limits, request, run, sandbox, text};
 
 async fn limited(source: &str, limits: Limits) -> Arc<Program> {
     let image = sandbox().compile(Modules::single(source)).await.unwrap();
@@ -58,6 +58,28 @@ async fn allocation_without_end_meets_the_memory_limit() {
     }
     let caught = "export default () => { try { new ArrayBuffer(1e9) } catch (e) { return e.name } }";
     assert!(text(caught).await.contains("Error"));
+}
+
+#[tokio::test]
+async fn what_the_box_has_no_memory_for_is_told_from_a_limit_of_the_program() {
+    let cache = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sandbox-cache");
+    let settings = SandboxSettings { total_memory_mb: 24, threads: 1, ..SandboxSettings::default() };
+    let small = Sandbox::start(settings, cache, [3; 32]).unwrap();
+    let source =
+        "export default (request) => new Uint8Array(Number(new URL(request.url).pathname.slice(1))).fill(1).length";
+    let image = small.compile(Modules::single(source)).await.unwrap();
+    let program = |memory_mb: usize| {
+        let limits = Limits { memory_bytes: memory_mb << 20, ..limits(20_000) };
+        Arc::new(small.program(Arc::clone(&image), &Default::default(), limits))
+    };
+    let (roomy, narrow) = (program(128), program(16));
+    let allocate = async |program, megabytes: usize| {
+        let asked = request("GET", &format!("https://a.test/{}", megabytes << 20), "");
+        small.call(program, asked, Arc::new(super::Platform::default())).await.map(|_| ())
+    };
+    assert_eq!(allocate(&roomy, 48).await, Err(Failure::Crowded));
+    assert!(matches!(allocate(&narrow, 48).await, Err(Failure::Memory | Failure::Threw(_))));
+    assert_eq!(allocate(&roomy, 4).await, Ok(()), "what was refused gave back what it held");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ pub(super) fn of_call(failure: Failure, maps: &SourceMaps) -> FunctionFailure {
         Failure::ResponseTooLarge(_) => FunctionFailure::ResponseTooLarge,
         Failure::Exited(code) => FunctionFailure::Exited(code),
         Failure::Busy => FunctionFailure::Busy,
+        Failure::Crowded => FunctionFailure::Crowded,
         Failure::Broken(why) => FunctionFailure::Trap(why),
         // An import at run time that leads nowhere, or a module that no longer compiles.
         failure @ (Failure::SyntaxError { .. } | Failure::MissingExport { .. }) => threw("SyntaxError", &failure),

@@ -157,11 +157,12 @@ fn failures_have_their_status_and_keep_what_was_thrown_in_the_log() {
                     answer.headers.insert("x-run402-mint-directive", HeaderValue::from_static("d"));
                     Ok(answer)
                 }
+                "crowded" => Err(FunctionFailure::Crowded),
                 _ => Err(FunctionFailure::Busy),
             }
         }))
         .await;
-        let names = ["throws", "auth", "nothing", "memory", "status", "large", "mint", "busy"];
+        let names = ["throws", "auth", "nothing", "memory", "status", "large", "mint", "busy", "crowded"];
         let page = FunctionState { class: FunctionClass::Ssr, ..plain() };
         bench.deploy(with(names.map(|name| (name, plain())).into_iter().chain([("page", page)])));
         let expected = [
@@ -172,6 +173,7 @@ fn failures_have_their_status_and_keep_what_was_thrown_in_the_log() {
             (500, "FUNCTION_INVALID_RESPONSE"),
             (502, "FUNCTION_RESPONSE_TOO_LARGE"),
             (403, "R402_AUTH_UNTRUSTED_CONTEXT"),
+            (503, "FUNCTION_BUSY"),
             (503, "FUNCTION_BUSY"),
         ];
         for (name, expected) in names.into_iter().zip(expected) {

@@ -20,7 +20,8 @@ use crate::features::releases::{
 const MAX_NAME: usize = 128;
 const MAX_DEPS: usize = 30;
 const MAX_DEP: usize = 200;
-const MIN_MEMORY_MB: u64 = 64;
+/// Least memory of a function, in MB (contract 05 §2.6).
+pub const LEAST_MEMORY_MB: u32 = 128;
 const MAX_ROLES: usize = 50;
 const MAX_ROLE: usize = 128;
 const MAX_IDENTIFIER: usize = 63;
@@ -217,7 +218,8 @@ fn config(fields: &mut Fields, limits: &SpecLimits, problems: &mut Violations) -
         u32::try_from(value).ok()
     };
     let timeout = within("timeout_seconds", timeout, 1, limits.max_timeout_seconds, "FUNCTION_TIMEOUT_EXCEEDS_TIER");
-    let memory = within("memory_mb", memory, MIN_MEMORY_MB, limits.max_memory_mb, "FUNCTION_MEMORY_EXCEEDS_TIER");
+    let memory =
+        within("memory_mb", memory, u64::from(LEAST_MEMORY_MB), limits.max_memory_mb, "FUNCTION_MEMORY_EXCEEDS_TIER");
     config.finish(problems);
     (timeout, memory)
 }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 pub(in crate::features::releases) use error::Violations;
 pub use error::{SpecError, Violation};
-pub use functions::NATIVE_PACKAGES;
+pub use functions::{LEAST_MEMORY_MB, NATIVE_PACKAGES};
 pub use limits::{ImmutableChange, SpecLimits};
 use reader::{Fields, join};
 pub use schedule::{Schedule, ScheduleError};

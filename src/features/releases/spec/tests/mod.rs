@@ -104,7 +104,7 @@ fn a_full_spec_reads_and_reads_back_from_its_normalised_form() {
 #[test]
 fn older_spellings_give_the_same_spec_and_digest() {
     let ours = parse(json!({
-        "functions": { "replace": { "f": { "source": file("a"), "config": { "timeout_seconds": 5, "memory_mb": 64 },
+        "functions": { "replace": { "f": { "source": file("a"), "config": { "timeout_seconds": 5, "memory_mb": 128 },
             "require_auth": true, "require_role": { "table": "m", "id_column": "i", "role_column": "r", "allowed": ["a"],
                 "cache_ttl": 1, "on_deny": "redirect", "sign_in_path": "/in" } } } },
         "site": { "replace": { "a": { "sha256": Sha256Digest::of(b"x"), "size": 1, "content_type": "text/plain" } } },
@@ -119,7 +119,7 @@ fn older_spellings_give_the_same_spec_and_digest() {
             "checks": null,
             "routes": null,
             "functions": { "replace": { "f": { "runtime": "node22", "source": file("a"),
-                "config": { "timeoutSeconds": 5, "memoryMb": 64 }, "requireAuth": true, "requireRole": {
+                "config": { "timeoutSeconds": 5, "memoryMb": 128 }, "requireAuth": true, "requireRole": {
                     "table": "m", "idColumn": "i", "roleColumn": "r", "allowed": ["a"], "cacheTtl": 1,
                     "onDeny": "redirect", "signInPath": "/in" } } } },
             "site": { "replace": { "a": { "sha256": Sha256Digest::of(b"x"), "size": 1, "contentType": " TEXT/plain " } } },

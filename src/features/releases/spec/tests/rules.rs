@@ -116,13 +116,13 @@ fn each_broken_rule_names_its_code_and_field() {
             function(json!({ "config": { "timeout_seconds": 61 } })),
             one("FUNCTION_TIMEOUT_EXCEEDS_TIER", "functions.replace.f.config.timeout_seconds"),
         ),
-        (function(json!({ "config": { "memory_mb": 63 } })), invalid("functions.replace.f.config.memory_mb")),
+        (function(json!({ "config": { "memory_mb": 127 } })), invalid("functions.replace.f.config.memory_mb")),
         (
             function(json!({ "config": { "memoryMb": 1024 } })),
             one("FUNCTION_MEMORY_EXCEEDS_TIER", "functions.replace.f.config.memory_mb"),
         ),
         (
-            function(json!({ "config": { "memory_mb": 64, "memoryMb": 64 } })),
+            function(json!({ "config": { "memory_mb": 128, "memoryMb": 128 } })),
             invalid("functions.replace.f.config.memory_mb"),
         ),
         (
