@@ -109,13 +109,13 @@ fn a_session_tells_of_its_caller_and_of_nobody_else() {
                  create function auth.uid() returns uuid language sql stable as
                     $$ select (current_setting('request.jwt.claims', true)::json ->> 'sub')::uuid $$;
                  grant usage on schema auth to anon, authenticated;
-                 create table public.owned (owner uuid default auth.uid(), note text);
-                 alter table public.owned enable row level security;
-                 create policy own on public.owned using (owner = auth.uid());
-                 create table public.open (id int); insert into public.open values (7);
+                 create table public.hers (owner uuid default auth.uid(), note text);
+                 alter table public.hers enable row level security;
+                 create policy own on public.hers using (owner = auth.uid());
+                 create table public.lit (id int); insert into public.lit values (7);
                  create function public.whoever() returns text language sql stable as $$ select auth.uid()::text $$;
-                 grant all on public.owned, public.open to anon, authenticated;
-                 insert into public.owned values
+                 grant all on public.hers, public.lit to anon, authenticated;
+                 insert into public.hers values
                     ('00000000-0000-4000-8000-00000000000a', 'of a'), ('00000000-0000-4000-8000-00000000000b', 'of b');",
             )
             .await;
@@ -123,25 +123,25 @@ fn a_session_tells_of_its_caller_and_of_nobody_else() {
         let mut session = fixture.connection().await;
         let (a, b) = ("00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b");
         let steps = [
-            (call("GET /open").user(a), r#"[{"id":7}]"#, a),
-            (call("GET /owned?select=note").user(a), r#"[{"note":"of a"}]"#, a),
-            (call("GET /owned?select=note").user(a), r#"[{"note":"of a"}]"#, a),
-            (call("GET /owned?select=note").user(b), r#"[{"note":"of b"}]"#, b),
+            (call("GET /lit").user(a), r#"[{"id":7}]"#, a),
+            (call("GET /hers?select=note").user(a), r#"[{"note":"of a"}]"#, a),
+            (call("GET /hers?select=note").user(a), r#"[{"note":"of a"}]"#, a),
+            (call("GET /hers?select=note").user(b), r#"[{"note":"of b"}]"#, b),
             // Nothing looks, but the session told of somebody else.
-            (call("GET /open").user(a), r#"[{"id":7}]"#, a),
-            (call("GET /open").anon(), r#"[{"id":7}]"#, "nobody"),
-            (call("GET /owned?select=note").anon(), "[]", "nobody"),
-            (call("GET /owned?select=note").user(b), r#"[{"note":"of b"}]"#, b),
+            (call("GET /lit").user(a), r#"[{"id":7}]"#, a),
+            (call("GET /lit").anon(), r#"[{"id":7}]"#, "nobody"),
+            (call("GET /hers?select=note").anon(), "[]", "nobody"),
+            (call("GET /hers?select=note").user(b), r#"[{"note":"of b"}]"#, b),
             // A request that failed told nobody.
-            (call("GET /owned?owner=eq.x").user(a), "22P02", b),
-            (call("GET /owned?select=note").user(a), r#"[{"note":"of a"}]"#, a),
-            (call("GET /owned?owner=eq.x").user(b), "22P02", a),
-            (call("GET /owned?owner=eq.x").user(b), "22P02", a),
-            (call("GET /open").anon(), r#"[{"id":7}]"#, "nobody"),
+            (call("GET /hers?owner=eq.x").user(a), "22P02", b),
+            (call("GET /hers?select=note").user(a), r#"[{"note":"of a"}]"#, a),
+            (call("GET /hers?owner=eq.x").user(b), "22P02", a),
+            (call("GET /hers?owner=eq.x").user(b), "22P02", a),
+            (call("GET /lit").anon(), r#"[{"id":7}]"#, "nobody"),
             // Told for its transaction only.
-            (call("POST /owned?select=note").user(a).body("{\"note\":\"new\"}"), "", "nobody"),
+            (call("POST /hers?select=note").user(a).body("{\"note\":\"new\"}"), "", "nobody"),
             (call("GET /rpc/whoever").user(b), r#""00000000-0000-4000-8000-00000000000b""#, ""),
-            (call("GET /owned?select=note&order=note").user(a), r#"[{"note":"new"},{"note":"of a"}]"#, a),
+            (call("GET /hers?select=note&order=note").user(a), r#"[{"note":"new"},{"note":"of a"}]"#, a),
         ];
         for (step, (call, expected, sub)) in steps.into_iter().enumerate() {
             let line = call.line;
