@@ -8,7 +8,10 @@ use super::stored_project;
 use crate::{
     common::{ProjectId, Timestamp},
     engines::postgres::DatabaseError,
-    features::auth::types::{IdentityView, User},
+    features::auth::{
+        change::ChangeTx,
+        types::{IdentityView, User},
+    },
 };
 
 /// The columns [`user_row`] reads, of `u`.
@@ -147,13 +150,8 @@ pub async fn project_facts(client: &impl GenericClient, project: &ProjectId) -> 
     Ok(ProjectFacts { name: row.try_get(0)?, tier: row.try_get(1)? })
 }
 
-pub async fn set_password(
-    client: &impl GenericClient,
-    user: Uuid,
-    hash: &str,
-    now: Timestamp,
-) -> Result<(), DatabaseError> {
-    client
+pub async fn set_password(change: &ChangeTx<'_>, user: Uuid, hash: &str, now: Timestamp) -> Result<(), DatabaseError> {
+    change
         .execute("update app_users set password_hash = $2, updated_at = $3 where id = $1", &[&user, &hash, &now])
         .await?;
     Ok(())
@@ -168,8 +166,8 @@ pub async fn upgrade_hash(client: &impl GenericClient, user: Uuid, old: &str, ne
 }
 
 /// The address was proved.
-pub async fn verify_email(client: &impl GenericClient, user: Uuid, now: Timestamp) -> Result<User, DatabaseError> {
-    let row = client
+pub async fn verify_email(change: &ChangeTx<'_>, user: Uuid, now: Timestamp) -> Result<User, DatabaseError> {
+    let row = change
         .query_one(
             concat!(
                 "update app_users u
@@ -185,14 +183,14 @@ pub async fn verify_email(client: &impl GenericClient, user: Uuid, now: Timestam
 
 /// What a provider tells of a user fills what the account lacks.
 pub async fn fill_in(
-    client: &impl GenericClient,
+    change: &ChangeTx<'_>,
     user: Uuid,
     verified: bool,
     name: Option<&str>,
     avatar: Option<&str>,
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
-    client
+    change
         .execute(
             "update app_users
              set email_verified_at = coalesce(email_verified_at, case when $2 then $5::timestamptz end),
@@ -206,12 +204,12 @@ pub async fn fill_in(
 
 /// Grants or takes the admin role; a change makes older tokens stale.
 pub async fn set_admin(
-    client: &impl GenericClient,
+    change: &ChangeTx<'_>,
     user: Uuid,
     is_admin: bool,
     now: Timestamp,
 ) -> Result<User, DatabaseError> {
-    let row = client
+    let row = change
         .query_one(
             concat!(
                 "update app_users u
@@ -226,9 +224,9 @@ pub async fn set_admin(
     user_row(&row)
 }
 
-pub async fn delete(client: &impl GenericClient, project: &ProjectId, id: Uuid) -> Result<bool, DatabaseError> {
+pub async fn delete(change: &ChangeTx<'_>, project: &ProjectId, id: Uuid) -> Result<bool, DatabaseError> {
     let deleted =
-        client.execute("delete from app_users where project_id = $1 and id = $2", &[&project.as_str(), &id]).await?;
+        change.execute("delete from app_users where project_id = $1 and id = $2", &[&project.as_str(), &id]).await?;
     Ok(deleted == 1)
 }
 
