@@ -66,7 +66,13 @@ async fn gone(browser: &Site, why: &str) {
     assert_eq!(answer.is(200)["user"], Value::Null, "{why}");
     assert!(session_cookie(&answer).is_some_and(|cookie| cookie.contains("Max-Age=0")), "{why}: {answer}");
     let gate = browser.call(Method::GET, "/gated").header("accept", "application/json").send().await;
-    gate.refused(401, "R402_AUTH_REQUIRED");
+    refused(&gate);
+}
+
+/// By a gate.
+fn refused(answer: &Answer) {
+    let code = answer.json()["code"].clone();
+    assert_eq!((answer.status.as_u16(), code), (401, json!("R402_AUTH_REQUIRED")), "{answer}");
 }
 
 fn id_of(browser: &Site) -> String {
@@ -236,8 +242,8 @@ async fn a_bearer_passes_no_gate_after_its_session() {
         }
     };
     let stopped = async |tokens: &super::Tokens| {
-        direct(&tokens.access).await.refused(401, "R402_AUTH_REQUIRED");
-        routed(&tokens.access).await.refused(401, "R402_AUTH_REQUIRED");
+        refused(&direct(&tokens.access).await);
+        refused(&routed(&tokens.access).await);
     };
     let (one, other) = (pool.log_in(ANN).await, pool.log_in(ANN).await);
     passes(&one).await;
