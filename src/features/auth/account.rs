@@ -60,9 +60,9 @@ impl Auth {
     /// Ends every session of the user; answers how many were live.
     pub(super) async fn sign_out_everywhere(&self, user: &User) -> ApiResult<u64> {
         let now = self.clock.now();
-        let mut change = self.change(&user.project).await?;
-        let tx = change.begin().await?;
-        let revoked = store::sessions::revoke_others(&tx, user.id, None, now).await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
+        let revoked = store::sessions::revoke_others(&*tx, user.id, None, now).await?;
         let details = json!({"revoked_sessions": revoked});
         store::users::audit(&*tx, &user.project, Some(user.id), "signed_out_everywhere", &details, now).await?;
         tx.commit().await?;
@@ -73,12 +73,10 @@ impl Auth {
     /// 404 for a foreign, ended or missing session.
     pub(super) async fn revoke_session_of(&self, user: &User, session: &str) -> ApiResult<()> {
         let id = Uuid::try_parse(session).map_err(|_| AuthError::NotFound)?;
-        let mut change = self.change(&user.project).await?;
-        let tx = change.begin().await?;
-        if !store::sessions::revoke_of(&tx, user.id, id, self.clock.now()).await? {
+        let connection = self.connection().await?;
+        if !store::sessions::revoke_of(&**connection, user.id, id, self.clock.now()).await? {
             return Err(AuthError::NotFound.into());
         }
-        tx.commit().await?;
         Ok(())
     }
 

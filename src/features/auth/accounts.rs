@@ -184,10 +184,10 @@ impl Auth {
     pub(super) async fn replace_password(&self, user: &User, session: &Session, new: &str) -> ApiResult<()> {
         let hash = self.passwords.hash(Zeroizing::new(new.to_owned())).await?;
         let now = self.clock.now();
-        let mut change = self.change(&user.project).await?;
-        let tx = change.begin().await?;
-        store::users::set_password(&tx, user.id, &hash, now).await?;
-        let revoked = store::sessions::revoke_others(&tx, user.id, Some(session.id), now).await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
+        store::users::set_password(&*tx, user.id, &hash, now).await?;
+        let revoked = store::sessions::revoke_others(&*tx, user.id, Some(session.id), now).await?;
         let details = json!({"revoked_sessions": revoked});
         store::users::audit(&*tx, &user.project, Some(user.id), "password_changed", &details, now).await?;
         tx.commit().await?;

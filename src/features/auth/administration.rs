@@ -70,8 +70,8 @@ impl Auth {
     pub(super) async fn enrol(&self, project: &Project, enrolment: &Enrolment<'_>) -> ApiResult<Enrolled> {
         let now = self.clock.now();
         let settings = self.pool_settings(&project.id).await?;
-        let mut change = self.change(&project.id).await?;
-        let tx = change.begin().await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
         let new = NewUser {
             project: &project.id,
             email: Some(enrolment.email.as_str()),
@@ -87,7 +87,7 @@ impl Auth {
                 let found = store::users::by_email(&*tx, &project.id, enrolment.email.as_str()).await?;
                 let user = found.ok_or(AuthError::UserNotFound)?;
                 match enrolment.is_admin {
-                    Some(is_admin) => (store::users::set_admin(&tx, user.id, is_admin, now).await?, false),
+                    Some(is_admin) => (store::users::set_admin(&*tx, user.id, is_admin, now).await?, false),
                     None => (user, false),
                 }
             }
@@ -123,13 +123,13 @@ impl Auth {
     /// 404 for an unknown address.
     pub(super) async fn set_admin(&self, project: &Project, email: &EmailAddress, is_admin: bool) -> ApiResult<User> {
         let now = self.clock.now();
-        let mut change = self.change(&project.id).await?;
-        let tx = change.begin().await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
         let found = store::users::by_email(&*tx, &project.id, email.as_str()).await?;
         let user = found.ok_or(AuthError::UserNotFound)?;
-        let changed = store::users::set_admin(&tx, user.id, is_admin, now).await?;
+        let changed = store::users::set_admin(&*tx, user.id, is_admin, now).await?;
         if !is_admin {
-            store::sessions::revoke_others(&tx, user.id, None, now).await?;
+            store::sessions::revoke_others(&*tx, user.id, None, now).await?;
         }
         let event = if is_admin { "promoted" } else { "demoted" };
         store::users::audit(&*tx, &project.id, Some(user.id), event, &json!({}), now).await?;
@@ -151,9 +151,9 @@ impl Auth {
     /// 404 for an unknown id.
     pub(super) async fn delete_user(&self, project: &Project, id: Uuid) -> ApiResult<()> {
         let now = self.clock.now();
-        let mut change = self.change(&project.id).await?;
-        let tx = change.begin().await?;
-        if !store::users::delete(&tx, &project.id, id).await? {
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
+        if !store::users::delete(&*tx, &project.id, id).await? {
             return Err(AuthError::UserNotFound.into());
         }
         store::users::audit(&*tx, &project.id, Some(id), "deleted", &json!({}), now).await?;
@@ -171,13 +171,13 @@ impl Auth {
         changes: &Map<String, Value>,
     ) -> ApiResult<PoolSettings> {
         let now = self.clock.now();
-        let mut change = self.change(&project.id).await?;
-        let tx = change.begin().await?;
-        store::settings::lock(&tx, &project.id).await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
+        store::settings::lock(&*tx, &project.id).await?;
         let before = store::settings::read(&*tx, &project.id).await?;
         let after = changed(before.clone(), changes)?;
         if after != before {
-            store::settings::write(&tx, &project.id, &after).await?;
+            store::settings::write(&*tx, &project.id, &after).await?;
             let details = json!({"fields": changes.keys().collect::<Vec<_>>()});
             store::users::audit(&*tx, &project.id, None, "settings_changed", &details, now).await?;
         }

@@ -129,8 +129,7 @@ impl Auth {
         Ok(UserCaller { project, user, session })
     }
 
-    /// Whether the session of verified claims still stands, for calls too frequent to ask the database each time: a
-    /// Bearer outlives a sign-out, but passes no gate after it.
+    /// Whether the session of verified claims still stands: a Bearer outlives a sign-out, but passes no gate after it.
     ///
     /// # Errors
     /// When the database fails.
@@ -138,21 +137,10 @@ impl Auth {
         if self.development && claims.amr == [development::METHOD] {
             return Ok(true);
         }
-        let Some(id) = claims.session_id.as_deref().and_then(|id| Uuid::try_parse(id).ok()) else { return Ok(false) };
-        let (project, now) = (&claims.project_id, self.clock.now());
-        // Noted before the row is read: a change meanwhile makes what is kept look old.
-        let generation = self.known.generation(project);
-        let found = match self.known.bearers.find(project, id, generation, now) {
-            Some(found) => Some(found),
-            None => {
-                let found = store::sessions::standing(&self.connection().await?, project, id).await?;
-                if let Some(found) = found {
-                    self.known.bearers.keep(project, id, found, generation, now);
-                }
-                found
-            }
-        };
-        Ok(found.is_some_and(|found| found.expires_at > now && found.user.to_string() == claims.sub))
+        let session = claims.session_id.as_deref().and_then(|id| Uuid::try_parse(id).ok());
+        let (Some(session), Ok(user)) = (session, Uuid::try_parse(&claims.sub)) else { return Ok(false) };
+        let connection = self.connection().await?;
+        Ok(store::sessions::stands(&connection, &claims.project_id, session, user, self.clock.now()).await?)
     }
 
     /// The project of a host-bound or key-bound request: live, within its quota, counted.

@@ -14,7 +14,6 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{
-    change::ChangeTx,
     email::EmailAddress,
     error::AuthError,
     oidc::{Person, Provider, ProviderError},
@@ -163,8 +162,8 @@ impl Auth {
     async fn welcome(&self, transaction: &Transaction, person: &Person) -> ApiResult<Result<String, Failure>> {
         let now = self.clock.now();
         let code = secret::generate();
-        let mut change = self.change(&transaction.project).await?;
-        let tx = change.begin().await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
         let Account { user, made } = match self.account_of(&tx, transaction, person).await? {
             Ok(account) => account,
             Err(failure) => return Ok(Err(failure)),
@@ -192,12 +191,12 @@ impl Auth {
     /// Account resolution in the order of 06 §7.2.
     async fn account_of(
         &self,
-        tx: &ChangeTx<'_>,
+        tx: &DbTransaction<'_>,
         transaction: &Transaction,
         person: &Person,
     ) -> ApiResult<Result<Account, Failure>> {
         let (project, now) = (&transaction.project, self.clock.now());
-        let settings = store::settings::read(&**tx, project).await?;
+        let settings = store::settings::read(tx, project).await?;
         let email = person.email.as_deref().and_then(|email| EmailAddress::parse(email).ok());
         if !domain_allowed(&settings, email.as_ref(), person.email_verified) {
             return Ok(Err(Failure::DomainNotAllowed));
@@ -210,16 +209,16 @@ impl Auth {
             email_verified: person.email_verified,
             amr: &amr,
         };
-        let known = store::oauth::identity_user(&**tx, project, &vouched, now).await?;
+        let known = store::oauth::identity_user(tx, project, &vouched, now).await?;
         let account = match (known, transaction.linking_user) {
             (Some(user), Some(linking)) if user != linking => return Ok(Err(Failure::IdentityAlreadyLinked)),
             (Some(user), _) => Account { user, made: None },
             (None, Some(linking)) => {
-                if !store::oauth::link_identity(&**tx, project, linking, &vouched, now).await? {
+                if !store::oauth::link_identity(tx, project, linking, &vouched, now).await? {
                     return Ok(Err(Failure::IdentityAlreadyLinked));
                 }
                 let details = serde_json::json!({"provider": PROVIDER});
-                store::users::audit(&**tx, project, Some(linking), "identity_linked", &details, now).await?;
+                store::users::audit(tx, project, Some(linking), "identity_linked", &details, now).await?;
                 Account { user: linking, made: None }
             }
             (None, None) => match self.newcomer(tx, project, &settings, &vouched, person).await? {
@@ -279,13 +278,13 @@ impl Auth {
     /// Fills in what the account lacks and the provider knows.
     async fn learn(
         &self,
-        tx: &ChangeTx<'_>,
+        tx: &DbTransaction<'_>,
         project: &ProjectId,
         user: Uuid,
         vouched: &Vouched<'_>,
         person: &Person,
     ) -> ApiResult<()> {
-        let Some(found) = store::users::by_id(&**tx, project, user).await? else { return Ok(()) };
+        let Some(found) = store::users::by_id(tx, project, user).await? else { return Ok(()) };
         let is_same = found.email.is_some() && found.email.as_deref() == vouched.email && vouched.email_verified;
         let (name, picture) = (person.name.as_deref(), person.picture.as_deref());
         store::users::fill_in(tx, user, is_same, name, picture, self.clock.now()).await?;

@@ -6,7 +6,6 @@ use tokio_postgres::Transaction;
 use url::Url;
 
 use super::{
-    change::ChangeTx,
     email::EmailAddress,
     error::{AuthError, bad_field},
     limits::{self, Rule, network},
@@ -139,14 +138,14 @@ impl Auth {
     /// 401 `R402_AUTH_MAGIC_LINK_INVALID`, one answer for every reason.
     pub(super) async fn exchange_link(
         &self,
-        tx: &ChangeTx<'_>,
+        tx: &Transaction<'_>,
         project: &Project,
         token: &str,
         host: Option<&str>,
     ) -> ApiResult<Exchanged> {
         let now = self.clock.now();
         let hash = secret::digest(token);
-        let link = store::links::find(&**tx, &project.id, &hash, true).await?;
+        let link = store::links::find(tx, &project.id, &hash, true).await?;
         let link = link
             .filter(|link| link.is_usable(now) && link.host.as_deref() == host)
             .ok_or(AuthError::MagicLinkInvalid)?;
@@ -154,14 +153,14 @@ impl Auth {
             // The name may have changed hands since the link was sent.
             self.allowed_redirect(&project.id, &link.redirect_url)?;
         }
-        store::links::consume(&**tx, &hash, now).await?;
+        store::links::consume(tx, &hash, now).await?;
         let trusted = link.state_source == "service_key";
-        let found = store::users::by_email(&**tx, &project.id, &link.email).await?;
+        let found = store::users::by_email(tx, &project.id, &link.email).await?;
         let is_new = found.is_none();
         let user = match found {
             Some(user) => user,
             None => {
-                let signup = store::settings::read(&**tx, &project.id).await?.public_signup;
+                let signup = store::settings::read(tx, &project.id).await?.public_signup;
                 if signup != PublicSignup::Open && !trusted {
                     return Err(AuthError::MagicLinkInvalid.into());
                 }
@@ -174,7 +173,7 @@ impl Auth {
                     display_name: None,
                     avatar_url: None,
                 };
-                let made = store::users::insert(&**tx, &new, now).await?;
+                let made = store::users::insert(tx, &new, now).await?;
                 // Made by another request this very moment: that one wins, ours asks again.
                 made.ok_or(AuthError::MagicLinkInvalid)?
             }
@@ -202,8 +201,8 @@ impl Auth {
     ) -> ApiResult<SessionResult> {
         self.prepare_keys(&project.id).await?;
         let settings = self.pool_settings(&project.id).await?;
-        let mut change = self.change(&project.id).await?;
-        let tx = change.begin().await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
         let exchanged = self.exchange_link(&tx, project, token, None).await?;
         let occasion = Occasion { provider: None, magic_link: Some(exchanged.view) };
         let proof = Proof::by(method::MAGIC_LINK);

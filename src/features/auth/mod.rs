@@ -13,7 +13,6 @@
 //! | [`proofs`] | browser sessions from a wallet's message or an id token |
 //! | [`magic_links`], [`mail`] | links by mail, and the mail |
 //! | [`hosted`] | browser sessions, pages, forgery |
-//! | [`known`], [`change`] | sessions kept in memory, and the door to changes of what they mean |
 //! | [`routed`], [`actor`] | visitors of routed functions, and what those are told |
 //! | [`tenants`] | sessions of users whom a project's own function vouches for |
 //! | [`account`] | what users do with their own accounts |
@@ -29,8 +28,7 @@
 //!   secret one comes second.
 //! - Nothing but the deliberate exceptions of 06 §16 tells whether an address has an account: not words, status,
 //!   limits or time.
-//! - A revoked session is dead at once on every route that asks for a session. What is kept in memory is outdated by
-//!   each change of its project, after the commit and before the answer; only this process writes these tables.
+//! - A revoked session is dead at once on every route that asks for a session; nothing is cached.
 //! - Mail is handed over in the transaction of its cause.
 
 mod account;
@@ -38,13 +36,11 @@ mod accounts;
 mod actor;
 mod administration;
 mod caller;
-mod change;
 mod development;
 mod email;
 mod error;
 mod google;
 mod hosted;
-mod known;
 mod limits;
 mod magic_links;
 mod mail;

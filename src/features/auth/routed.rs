@@ -1,8 +1,8 @@
 //! Users of routed functions (contract 05 §8.5-8.6, 06 §9.4, §10): who visits, what the function is told of him, and
 //! what its answer does to his session.
 //!
-//! A session is read once and then taken from memory as long as nothing changes in its project
-//! ([`known`](super::known)), so that a revoked one is dead at once. Requests without a cookie ask nothing.
+//! The session is looked up for every request with a cookie and nothing is kept of it, so that a revoked one is dead at
+//! once. Requests without a cookie ask nothing.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -96,7 +96,7 @@ impl Auth {
         if !matches!(*request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
             forgery::check_origin(request.headers, &site.origin)?;
         }
-        match self.frequent_visitor(&site, request.headers).await? {
+        match self.visitor(&site, request.headers).await? {
             Visitor::Anonymous => Ok(RoutedVisitor::Anonymous),
             Visitor::Stale(_) => Ok(RoutedVisitor::Stale(Self::cleared(&site)?)),
             Visitor::SignedIn(visit) => {
@@ -147,7 +147,7 @@ impl Auth {
         let Ok(site) = self.routed_site(request) else { return Ok(()) };
         let clears = |value: &HeaderValue| cookie::is_cleared(value, Kind::Session, site.secure);
         if answer.get_all(SET_COOKIE).iter().any(clears) {
-            self.end_session(&site.project, session).await?;
+            self.end_session(session).await?;
         }
         Ok(())
     }

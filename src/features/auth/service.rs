@@ -10,7 +10,6 @@ use super::{
     actor::ActorTokens,
     google::GoogleSettings,
     hosted::forgery::Forms,
-    known::KnownSessions,
     limits::Limits,
     mail::Mailer,
     oidc::{Issuers, OidcIssuer, Provider},
@@ -104,7 +103,6 @@ pub struct Auth {
     pub(super) issuers: Issuers,
     pub(super) forms: Forms,
     pub(super) actor_tokens: ActorTokens,
-    pub(super) known: Arc<KnownSessions>,
     /// Set once functions exist, which need this service.
     signup_hook: OnceLock<Arc<dyn SignupHook>>,
     /// Keys digests of addresses and cookie secrets: a dump of the database alone proves nothing.
@@ -122,7 +120,6 @@ impl Auth {
             issuers: Issuers::new(&parts.settings.oidc),
             forms: Forms::default(),
             actor_tokens: ActorTokens::default(),
-            known: Arc::default(),
             signup_hook: OnceLock::new(),
             pepper: *parts.master_key.derive("app-user sessions"),
             control: parts.control,

@@ -168,8 +168,8 @@ impl Auth {
             display_name: assertion.display_name.as_deref(),
             avatar_url: assertion.avatar_url.as_deref(),
         };
-        let mut change = self.change(&site.project).await?;
-        let tx = change.begin().await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
         let user = match self.known_user(&tx, &site.project, &newcomer.vouched).await? {
             Some(user) => user,
             None => self.make_user(&tx, &site.project, &newcomer).await?,

@@ -154,8 +154,8 @@ impl Auth {
         let settings = self.pool_settings(&project.id).await?;
         let by = self.client_digest(client);
         let now = self.clock.now();
-        let mut change = self.change(&project.id).await?;
-        let tx = change.begin().await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
         let Some(found) = store::sessions::refresh_token(&*tx, &project.id, &hash).await? else {
             return Err(AuthError::SessionInvalid.into());
         };
@@ -166,7 +166,7 @@ impl Auth {
         if let Some(consumed_at) = found.consumed_at {
             let is_double_submit = now.since(consumed_at) <= GRACE && found.consumed_by.as_deref() == Some(&by[..]);
             if !is_double_submit {
-                store::sessions::revoke(&tx, session.id, now).await?;
+                store::sessions::revoke(&*tx, session.id, now).await?;
                 let details = json!({"session_id": session.id});
                 store::users::audit(&*tx, &project.id, Some(found.user.id), "refresh_token_reused", &details, now)
                     .await?;
@@ -181,7 +181,7 @@ impl Auth {
         self.limits.take(Rule::Refresh, &[&session.id.to_string()])?;
         store::sessions::consume_refresh_token(&*tx, &hash, &by, now).await?;
         let expires_at = self.refresh_expiry(session.auth_time);
-        store::sessions::touch(&tx, session.id, found.user.authz_version, expires_at, now).await?;
+        store::sessions::touch(&*tx, session.id, found.user.authz_version, expires_at, now).await?;
         let result = self.issue(&tx, &found.user, &session, &settings, Occasion::default()).await?;
         tx.commit().await?;
         Ok(result)
@@ -191,10 +191,10 @@ impl Auth {
     pub(super) async fn sign_out(&self, project: &Project, token: &str) -> ApiResult<()> {
         let now = self.clock.now();
         let hash = secret::digest(token);
-        let mut change = self.change(&project.id).await?;
-        let tx = change.begin().await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
         if let Some(found) = store::sessions::refresh_token(&*tx, &project.id, &hash).await? {
-            store::sessions::revoke(&tx, found.session.id, now).await?;
+            store::sessions::revoke(&*tx, found.session.id, now).await?;
         }
         tx.commit().await?;
         Ok(())

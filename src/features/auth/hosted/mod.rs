@@ -1,29 +1,23 @@
 //! Browser sessions on the projects' own hosts (contract 06 §10).
 //!
-//! A session is a row and a cookie of that one host. The row holds the keyed hash of the cookie's secret. The pages of
-//! the box ask for the row with every request; functions on routes take a row from memory that nothing changed since
-//! ([`known`](super::known)). Either way an ended session is dead at once.
+//! A session is a row and a cookie of that one host. The row holds the keyed hash of the cookie's secret; every
+//! request asks for the row, so an ended session is dead at once.
 
 pub mod cookie;
 pub mod forgery;
 pub mod pages;
 
-use std::sync::Arc;
-
 use axum::http::{HeaderMap, HeaderValue, header::HOST};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::SignedDuration;
 use subtle::ConstantTimeEq;
+use tokio_postgres::Transaction;
 use uuid::Uuid;
 
 use super::{
-    change::ChangeTx,
     error::AuthError,
     service::Auth,
-    store::{
-        self,
-        sessions::{BrowserFacts, BrowserSession},
-    },
+    store::{self, sessions::BrowserFacts},
     types::{Client, Proof, Session, User, role_of},
 };
 use crate::{
@@ -98,14 +92,6 @@ pub enum Visitor {
     SignedIn(Box<Visit>),
 }
 
-/// Where a session is looked for.
-#[derive(Clone, Copy)]
-enum Source {
-    Row,
-    /// The row, where memory has nothing good.
-    Memory,
-}
-
 /// A signed-in visit.
 #[derive(Debug)]
 pub struct Visit {
@@ -155,21 +141,9 @@ impl Auth {
     /// # Errors
     /// 400 `R402_AUTH_BEARER_COOKIE_MISMATCH`, 401 `R402_AUTH_INVALID_BEARER`.
     pub async fn visitor(&self, site: &Site, headers: &HeaderMap) -> ApiResult<Visitor> {
-        self.visitor_from(Source::Row, site, headers).await
-    }
-
-    /// As [`Auth::visitor`], for requests too frequent to ask the database each time.
-    ///
-    /// # Errors
-    /// As [`Auth::visitor`].
-    pub async fn frequent_visitor(&self, site: &Site, headers: &HeaderMap) -> ApiResult<Visitor> {
-        self.visitor_from(Source::Memory, site, headers).await
-    }
-
-    async fn visitor_from(&self, source: Source, site: &Site, headers: &HeaderMap) -> ApiResult<Visitor> {
         let Some(value) = cookie::find(headers, Kind::Session, site.secure) else { return Ok(Visitor::Anonymous) };
         let visitor = match SessionCookie::parse(value) {
-            Some(cookie) => self.session_of(source, site, &cookie).await?,
+            Some(cookie) => self.session_of(site, &cookie).await?,
             None => Visitor::Stale(AuthError::SessionInvalid),
         };
         if let (Visitor::SignedIn(visit), Some(token)) = (&visitor, bearer_token(headers)) {
@@ -182,56 +156,34 @@ impl Auth {
         Ok(visitor)
     }
 
-    async fn session_of(&self, source: Source, site: &Site, cookie: &SessionCookie) -> ApiResult<Visitor> {
-        let now = self.clock.now();
-        // Noted before the row is read: a change meanwhile makes what is kept look old.
-        let generation = self.known.generation(&site.project);
-        if let Source::Memory = source
-            && let Some(found) = self.known.browsers.find(&site.project, cookie.session, generation, now)
-            // That a session is used has to be written down now and then.
-            && now.since(found.session.last_seen_at) <= SEEN_EVERY
-        {
-            return Ok(self.judged(&found, site, cookie, now));
-        }
+    async fn session_of(&self, site: &Site, cookie: &SessionCookie) -> ApiResult<Visitor> {
         let connection = self.connection().await?;
         let found = store::sessions::browser(&connection, &site.project, cookie.session).await?;
-        let Some(mut found) = found else { return Ok(Visitor::Stale(AuthError::SessionInvalid)) };
-        let visitor = self.judged(&found, site, cookie, now);
-        if let Visitor::SignedIn(_) = &visitor {
-            if now.since(found.session.last_seen_at) > SEEN_EVERY {
-                store::sessions::seen(&**connection, found.session.id, now).await?;
-                found.session.last_seen_at = now;
-            }
-            if let Source::Memory = source {
-                let known = &self.known.browsers;
-                known.keep(&site.project, cookie.session, Arc::new(found), generation, now);
-            }
-        }
-        Ok(visitor)
-    }
-
-    /// What a session is worth to this cookie on this host now.
-    fn judged(&self, found: &BrowserSession, site: &Site, cookie: &SessionCookie, now: Timestamp) -> Visitor {
-        let (session, user) = (&found.session, &found.user);
+        let Some(found) = found else { return Ok(Visitor::Stale(AuthError::SessionInvalid)) };
+        let (session, user) = (found.session, found.user);
+        let (role, _) = role_of(&user, &session.amr, found.admin_needs_passkey);
         let secret = self.cookie_hash(&cookie.secret);
         if !bool::from(found.secret_hash.as_slice().ct_eq(&secret))
             || found.host != site.host
             || session.revoked_at.is_some()
             || session.authz_version < user.authz_version
         {
-            return Visitor::Stale(AuthError::SessionInvalid);
+            return Ok(Visitor::Stale(AuthError::SessionInvalid));
         }
+        let now = self.clock.now();
         if session.expires_at <= now || now.since(session.last_seen_at) > IDLE {
-            return Visitor::Stale(AuthError::SessionExpired);
+            return Ok(Visitor::Stale(AuthError::SessionExpired));
         }
-        let (role, _) = role_of(user, &session.amr, found.admin_needs_passkey);
-        Visitor::SignedIn(Box::new(Visit { user: user.clone(), session: session.clone(), role }))
+        if now.since(session.last_seen_at) > SEEN_EVERY {
+            store::sessions::seen(&**connection, session.id, now).await?;
+        }
+        Ok(Visitor::SignedIn(Box::new(Visit { user, session, role })))
     }
 
     /// Signs a browser in: always a new session; the one it came with ends.
     pub(super) async fn sign_in_browser(
         &self,
-        tx: &ChangeTx<'_>,
+        tx: &Transaction<'_>,
         site: &Site,
         headers: &HeaderMap,
         user: &User,
@@ -260,10 +212,8 @@ impl Auth {
         if !renewed.has(method) {
             renewed.amr.push(method.to_owned());
         }
-        let mut change = self.change(&site.project).await?;
-        let tx = change.begin().await?;
-        store::sessions::renew(&tx, &renewed, &self.cookie_hash(&secret), now).await?;
-        tx.commit().await?;
+        let connection = self.connection().await?;
+        store::sessions::renew(&**connection, &renewed, &self.cookie_hash(&secret), now).await?;
         let value = SessionCookie { session: session.id, secret }.value();
         Ok(cookie::set(Kind::Session, site.secure, Some(&value), LIFE.as_secs())?)
     }
@@ -273,11 +223,8 @@ impl Auth {
         cookie::set(Kind::Session, site.secure, None, 0)
     }
 
-    pub(super) async fn end_session(&self, project: &ProjectId, session: Uuid) -> ApiResult<()> {
-        let mut change = self.change(project).await?;
-        let tx = change.begin().await?;
-        store::sessions::revoke(&tx, session, self.clock.now()).await?;
-        tx.commit().await?;
+    pub(super) async fn end_session(&self, session: Uuid) -> ApiResult<()> {
+        store::sessions::revoke(&**self.connection().await?, session, self.clock.now()).await?;
         Ok(())
     }
 

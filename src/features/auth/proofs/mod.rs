@@ -146,8 +146,8 @@ impl Auth {
             display_name: proved.name.as_deref(),
             avatar_url: proved.picture.as_deref(),
         };
-        let mut change = self.change(&site.project).await?;
-        let tx = change.begin().await?;
+        let mut connection = self.connection().await?;
+        let tx = connection.transaction().await?;
         if !store::proofs::use_up(&*tx, &proved.digest, proved.expires_at).await? {
             return Err(AuthError::SessionBridgeUnverified.into());
         }

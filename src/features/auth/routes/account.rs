@@ -211,7 +211,7 @@ fn nobody() -> Value {
 #[utoipa::path(post, path = "/auth/v1/sessions/end", tag = "auth", responses((status = 200), (status = 403)))]
 async fn end_session(State(auth): State<Arc<Auth>>, hosted: Hosted<false>, headers: HeaderMap) -> ApiResult<Response> {
     if let Visitor::SignedIn(visit) = auth.visitor(&hosted.site, &headers).await? {
-        auth.end_session(&hosted.site.project, visit.session.id).await?;
+        auth.end_session(visit.session.id).await?;
     }
     Ok(with_cookie(json_answer(json!({"ok": true})), Auth::cleared(&hosted.site)?))
 }

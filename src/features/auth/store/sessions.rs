@@ -10,11 +10,7 @@ use super::users::{user_columns, user_row};
 use crate::{
     common::{ProjectId, Timestamp},
     engines::postgres::{Connection, DatabaseError},
-    features::auth::{
-        change::ChangeTx,
-        known::SignIn,
-        types::{Session, SessionKind, User},
-    },
+    features::auth::types::{Session, SessionKind, User},
 };
 
 /// The columns [`session_row`] reads, of `s`. Renamed, because they are read beside those of a user.
@@ -108,19 +104,22 @@ pub async fn with_user(
     row.map(|row| Ok((session_row(&row)?, user_row(&row)?))).transpose()
 }
 
-/// What stands behind a token of this session, unless it was revoked.
-pub async fn standing(
+/// Whether a session of this user lasts and was not revoked. Asked for by every call of a gate with a Bearer, so its
+/// statement is prepared once per connection.
+pub async fn stands(
     connection: &Connection,
     project: &ProjectId,
     session: Uuid,
-) -> Result<Option<SignIn>, DatabaseError> {
+    user: Uuid,
+    now: Timestamp,
+) -> Result<bool, DatabaseError> {
     let statement = connection
         .prepare_cached(
-            "select user_id, expires_at from app_sessions where id = $1 and project_id = $2 and revoked_at is null",
+            "select from app_sessions
+             where id = $1 and project_id = $2 and user_id = $3 and revoked_at is null and expires_at > $4",
         )
         .await?;
-    let row = connection.query_opt(&statement, &[&session, &project.as_str()]).await?;
-    row.map(|row| Ok(SignIn { user: row.try_get(0)?, expires_at: row.try_get(1)? })).transpose()
+    Ok(connection.query_opt(&statement, &[&session, &project.as_str(), &user, &now]).await?.is_some())
 }
 
 pub async fn insert_refresh_token(
@@ -198,13 +197,13 @@ pub async fn consume_refresh_token(
 
 /// The session was used: how long it now lasts, and the counter it now carries.
 pub async fn touch(
-    change: &ChangeTx<'_>,
+    client: &impl GenericClient,
     session: Uuid,
     authz_version: i64,
     expires_at: Timestamp,
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
-    change
+    client
         .execute(
             "update app_sessions set last_seen_at = $2, expires_at = $3, authz_version = $4 where id = $1",
             &[&session, &now, &expires_at, &authz_version],
@@ -213,8 +212,8 @@ pub async fn touch(
     Ok(())
 }
 
-pub async fn revoke(change: &ChangeTx<'_>, session: Uuid, now: Timestamp) -> Result<bool, DatabaseError> {
-    let revoked = change
+pub async fn revoke(client: &impl GenericClient, session: Uuid, now: Timestamp) -> Result<bool, DatabaseError> {
+    let revoked = client
         .execute("update app_sessions set revoked_at = $2 where id = $1 and revoked_at is null", &[&session, &now])
         .await?;
     Ok(revoked == 1)
@@ -222,12 +221,12 @@ pub async fn revoke(change: &ChangeTx<'_>, session: Uuid, now: Timestamp) -> Res
 
 /// Ends every session of a user but one; answers how many were live.
 pub async fn revoke_others(
-    change: &ChangeTx<'_>,
+    client: &impl GenericClient,
     user: Uuid,
     except: Option<Uuid>,
     now: Timestamp,
 ) -> Result<u64, DatabaseError> {
-    Ok(change
+    Ok(client
         .execute(
             "update app_sessions set revoked_at = $3
              where user_id = $1 and revoked_at is null and expires_at > $3 and id is distinct from $2::uuid",
@@ -300,13 +299,13 @@ pub async fn seen(client: &impl GenericClient, session: Uuid, now: Timestamp) ->
 
 /// Ends the session of a cookie that is replaced; its secret must match.
 pub async fn revoke_browser(
-    change: &ChangeTx<'_>,
+    client: &impl GenericClient,
     project: &ProjectId,
     session: Uuid,
     secret_hash: &[u8],
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
-    change
+    client
         .execute(
             "update app_sessions set revoked_at = $4
              where id = $1 and project_id = $2 and secret_hash = $3 and revoked_at is null",
@@ -318,12 +317,12 @@ pub async fn revoke_browser(
 
 /// A fresh proof of the same user, under a new secret.
 pub async fn renew(
-    change: &ChangeTx<'_>,
+    client: &impl GenericClient,
     session: &Session,
     secret_hash: &[u8],
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
-    change
+    client
         .execute(
             "update app_sessions
              set auth_time = $2, amr = $3, amr_times = $4, secret_hash = $5, last_seen_at = $6
@@ -336,12 +335,12 @@ pub async fn renew(
 
 /// Ends one session of a user.
 pub async fn revoke_of(
-    change: &ChangeTx<'_>,
+    client: &impl GenericClient,
     user: Uuid,
     session: Uuid,
     now: Timestamp,
 ) -> Result<bool, DatabaseError> {
-    let revoked = change
+    let revoked = client
         .execute(
             "update app_sessions set revoked_at = $3
              where id = $2 and user_id = $1 and revoked_at is null and expires_at > $3",

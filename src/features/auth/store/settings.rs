@@ -5,10 +5,7 @@ use tokio_postgres::GenericClient;
 use crate::{
     common::ProjectId,
     engines::postgres::DatabaseError,
-    features::auth::{
-        change::ChangeTx,
-        types::{PoolSettings, PublicSignup},
-    },
+    features::auth::types::{PoolSettings, PublicSignup},
 };
 
 pub async fn read(client: &impl GenericClient, project: &ProjectId) -> Result<PoolSettings, DatabaseError> {
@@ -32,16 +29,20 @@ pub async fn read(client: &impl GenericClient, project: &ProjectId) -> Result<Po
 }
 
 /// Takes the turn of changing the settings: two partial changes at once would lose one.
-pub async fn lock(change: &ChangeTx<'_>, project: &ProjectId) -> Result<(), DatabaseError> {
-    change
+pub async fn lock(client: &impl GenericClient, project: &ProjectId) -> Result<(), DatabaseError> {
+    client
         .execute("insert into app_auth_settings (project_id) values ($1) on conflict do nothing", &[&project.as_str()])
         .await?;
-    change.execute("select from app_auth_settings where project_id = $1 for update", &[&project.as_str()]).await?;
+    client.execute("select from app_auth_settings where project_id = $1 for update", &[&project.as_str()]).await?;
     Ok(())
 }
 
-pub async fn write(change: &ChangeTx<'_>, project: &ProjectId, settings: &PoolSettings) -> Result<(), DatabaseError> {
-    change
+pub async fn write(
+    client: &impl GenericClient,
+    project: &ProjectId,
+    settings: &PoolSettings,
+) -> Result<(), DatabaseError> {
+    client
         .execute(
             "update app_auth_settings
              set allow_password_set = $2, preferred_sign_in_method = $3, public_signup = $4,

@@ -8,10 +8,7 @@ use super::stored_project;
 use crate::{
     common::{ProjectId, Timestamp},
     engines::postgres::DatabaseError,
-    features::auth::{
-        change::ChangeTx,
-        types::{IdentityView, User},
-    },
+    features::auth::types::{IdentityView, User},
 };
 
 /// The columns [`user_row`] reads, of `u`.
@@ -150,8 +147,13 @@ pub async fn project_facts(client: &impl GenericClient, project: &ProjectId) -> 
     Ok(ProjectFacts { name: row.try_get(0)?, tier: row.try_get(1)? })
 }
 
-pub async fn set_password(change: &ChangeTx<'_>, user: Uuid, hash: &str, now: Timestamp) -> Result<(), DatabaseError> {
-    change
+pub async fn set_password(
+    client: &impl GenericClient,
+    user: Uuid,
+    hash: &str,
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    client
         .execute("update app_users set password_hash = $2, updated_at = $3 where id = $1", &[&user, &hash, &now])
         .await?;
     Ok(())
@@ -166,8 +168,8 @@ pub async fn upgrade_hash(client: &impl GenericClient, user: Uuid, old: &str, ne
 }
 
 /// The address was proved.
-pub async fn verify_email(change: &ChangeTx<'_>, user: Uuid, now: Timestamp) -> Result<User, DatabaseError> {
-    let row = change
+pub async fn verify_email(client: &impl GenericClient, user: Uuid, now: Timestamp) -> Result<User, DatabaseError> {
+    let row = client
         .query_one(
             concat!(
                 "update app_users u
@@ -183,14 +185,14 @@ pub async fn verify_email(change: &ChangeTx<'_>, user: Uuid, now: Timestamp) -> 
 
 /// What a provider tells of a user fills what the account lacks.
 pub async fn fill_in(
-    change: &ChangeTx<'_>,
+    client: &impl GenericClient,
     user: Uuid,
     verified: bool,
     name: Option<&str>,
     avatar: Option<&str>,
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
-    change
+    client
         .execute(
             "update app_users
              set email_verified_at = coalesce(email_verified_at, case when $2 then $5::timestamptz end),
@@ -204,12 +206,12 @@ pub async fn fill_in(
 
 /// Grants or takes the admin role; a change makes older tokens stale.
 pub async fn set_admin(
-    change: &ChangeTx<'_>,
+    client: &impl GenericClient,
     user: Uuid,
     is_admin: bool,
     now: Timestamp,
 ) -> Result<User, DatabaseError> {
-    let row = change
+    let row = client
         .query_one(
             concat!(
                 "update app_users u
@@ -224,9 +226,9 @@ pub async fn set_admin(
     user_row(&row)
 }
 
-pub async fn delete(change: &ChangeTx<'_>, project: &ProjectId, id: Uuid) -> Result<bool, DatabaseError> {
+pub async fn delete(client: &impl GenericClient, project: &ProjectId, id: Uuid) -> Result<bool, DatabaseError> {
     let deleted =
-        change.execute("delete from app_users where project_id = $1 and id = $2", &[&project.as_str(), &id]).await?;
+        client.execute("delete from app_users where project_id = $1 and id = $2", &[&project.as_str(), &id]).await?;
     Ok(deleted == 1)
 }
 

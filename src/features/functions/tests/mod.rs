@@ -189,7 +189,7 @@ struct Cookies {
     visitor: Mutex<Option<RoutedVisitor>>,
     /// Sessions whose requests were settled.
     settled: Mutex<Vec<Uuid>>,
-    /// Sessions whose Bearers are no more signed in.
+    /// Sessions whose Bearers pass no gate any more.
     ended: Mutex<Vec<String>>,
 }
 

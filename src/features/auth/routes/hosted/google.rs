@@ -81,13 +81,13 @@ async fn complete(
     let invalid = || AuthError::OauthHandoffInvalid.at(StatusCode::BAD_REQUEST);
     let tie = cookie::find(&headers, Kind::Oauth, hosted.site.secure).map(secret::digest);
     let code = secret::digest(query.handoff.as_deref().unwrap_or_default());
-    let mut change = auth.change(&hosted.project.id).await?;
-    let taken = store::oauth::take_code(&*change, &hosted.project.id, &code, auth.clock.now()).await?;
+    let mut connection = auth.connection().await?;
+    let taken = store::oauth::take_code(&**connection, &hosted.project.id, &code, auth.clock.now()).await?;
     let row = taken
         .filter(|row| row.origin.as_deref() == Some(hosted.site.origin.as_str()))
         .filter(|row| tie.is_some() && row.cookie_hash == tie)
         .ok_or_else(invalid)?;
-    let tx = change.begin().await?;
+    let tx = connection.transaction().await?;
     let user = store::users::for_session(&*tx, &hosted.project.id, row.user).await?.ok_or_else(invalid)?;
     let proof = Proof::by(method::GOOGLE);
     let cookie = auth.sign_in_browser(&tx, &hosted.site, &headers, &user, &proof, &hosted.client).await?;

@@ -96,8 +96,8 @@ async fn confirm_link(
     let return_to = hosted.return_to_of(&fields)?;
     let token = fields.text("token")?;
     usable_link(&auth, &hosted, token).await?;
-    let mut change = auth.change(&hosted.project.id).await?;
-    let tx = change.begin().await?;
+    let mut connection = auth.connection().await?;
+    let tx = connection.transaction().await?;
     let exchanged = auth.exchange_link(&tx, &hosted.project, token, Some(&hosted.site.host)).await;
     // Usable a moment ago: somebody else was quicker.
     let exchanged = exchanged.map_err(|error| {

@@ -105,8 +105,8 @@ async fn login(State(auth): State<Arc<Auth>>, hosted: Hosted<true>, headers: Hea
     let party = party_of(&auth, &hosted, &fields)?;
     let challenge = fields.text("challenge_id")?;
     let user = auth.check_passkey(&hosted.project, challenge, credential(&fields)?, Some(&party)).await?;
-    let mut change = auth.change(&hosted.project.id).await?;
-    let tx = change.begin().await?;
+    let mut connection = auth.connection().await?;
+    let tx = connection.transaction().await?;
     let found = store::users::for_session(&*tx, &hosted.project.id, user.id).await?;
     let user = found.ok_or(AuthError::UnknownPasskey)?;
     let proof = Proof::by(method::PASSKEY);

@@ -40,8 +40,8 @@ where
 
 /// Signs the browser in by password and sends it on.
 async fn enter(auth: &Auth, hosted: &Hosted<true>, headers: &HeaderMap, user: &User, return_to: &str) -> Answer {
-    let mut change = auth.change(&hosted.project.id).await?;
-    let tx = change.begin().await?;
+    let mut connection = auth.connection().await?;
+    let tx = connection.transaction().await?;
     let user = accounts::unchanged(&tx, user).await?;
     let proof = Proof::by(method::PASSWORD);
     let cookie = auth.sign_in_browser(&tx, &hosted.site, headers, &user, &proof, &hosted.client).await?;
@@ -210,7 +210,7 @@ async fn sign_out(State(auth): State<Arc<Auth>>, hosted: Hosted<true>, headers: 
     let return_to = hosted.return_to_of(&fields)?;
     if let Visitor::SignedIn(visit) = auth.visitor(&hosted.site, &headers).await? {
         auth.check_form(&visit, fields.optional_text("_csrf")?)?;
-        auth.end_session(&hosted.site.project, visit.session.id).await?;
+        auth.end_session(visit.session.id).await?;
     }
     Ok(with_cookie(pages::see_other(&return_to)?, Auth::cleared(&hosted.site)?))
 }
