@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use uuid::Uuid;
 
 use super::{
+    development,
     error::AuthError,
     service::Auth,
     store,
@@ -126,6 +127,20 @@ impl Auth {
         }
         live(&session, self.clock.now())?;
         Ok(UserCaller { project, user, session })
+    }
+
+    /// Whether the session of verified claims still stands: a Bearer outlives a sign-out, but passes no gate after it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_signed_in(&self, claims: &Claims) -> ApiResult<bool> {
+        if self.development && claims.amr == [development::METHOD] {
+            return Ok(true);
+        }
+        let session = claims.session_id.as_deref().and_then(|id| Uuid::try_parse(id).ok());
+        let (Some(session), Ok(user)) = (session, Uuid::try_parse(&claims.sub)) else { return Ok(false) };
+        let connection = self.connection().await?;
+        Ok(store::sessions::stands(&connection, &claims.project_id, session, user, self.clock.now()).await?)
     }
 
     /// The project of a host-bound or key-bound request: live, within its quota, counted.

@@ -15,6 +15,9 @@ use crate::{
 
 const MAX_SUBJECT: usize = 200;
 
+/// In `amr` of these tokens, which belong to no session.
+pub(super) const METHOD: &str = "dev";
+
 impl Auth {
     /// A token for `role` in a project. The roles of project keys get the project's own keys.
     ///
@@ -41,7 +44,7 @@ impl Auth {
                     ("role".to_owned(), json!(role)),
                     ("email".to_owned(), json!("")),
                     ("auth_time".to_owned(), json!(now)),
-                    ("amr".to_owned(), json!(["dev"])),
+                    ("amr".to_owned(), json!([METHOD])),
                     ("aal".to_owned(), json!("aal1")),
                     ("session_id".to_owned(), json!(Uuid::new_v4())),
                     ("authz_version".to_owned(), json!(1)),

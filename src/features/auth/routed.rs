@@ -1,7 +1,8 @@
 //! Users of routed functions (contract 05 §8.5-8.6, 06 §9.4, §10): who visits, what the function is told of him, and
 //! what its answer does to his session.
 //!
-//! The session is looked up for every request and nothing is kept of it, so that a revoked one is dead at once.
+//! The session is looked up for every request with a cookie and nothing is kept of it, so that a revoked one is dead at
+//! once. Requests without a cookie ask nothing.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -140,6 +141,9 @@ impl Auth {
         session: Uuid,
         answer: &HeaderMap,
     ) -> ApiResult<()> {
+        if !answer.contains_key(SET_COOKIE) {
+            return Ok(());
+        }
         let Ok(site) = self.routed_site(request) else { return Ok(()) };
         let clears = |value: &HeaderValue| cookie::is_cleared(value, Kind::Session, site.secure);
         if answer.get_all(SET_COOKIE).iter().any(clears) {

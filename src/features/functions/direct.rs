@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{
     error::{FunctionError, REQUEST_ID, shown, with_request_id},
     executor::{FunctionFailure, FunctionResponse, InvocationKind},
-    gate::Passed,
+    gate::{Passed, is_gated},
     headers::{self, MINT_DIRECTIVE, Told},
     service::{Call, Functions, MAX_BODY, request_id},
 };
@@ -84,7 +84,7 @@ impl Functions {
         let body = read_announced(&parts.headers, body).await?;
         let user = self.user(&project, &parts.headers);
         let state = release.state.functions.get(name).ok_or(FunctionError::NotFound)?;
-        let subject = user.as_ref().map(|claims| claims.sub.clone());
+        let subject = if is_gated(state) { self.signed_in(user.clone()).await? } else { None };
         let passed = self.pass_gate(&project, &release, state, subject).await?;
         let body = read_body(body).await?;
         note_spoofing(&parts.headers, &project.id, request_id);
@@ -136,6 +136,14 @@ impl Functions {
     pub(super) fn user(&self, project: &Project, headers: &HeaderMap) -> Option<Claims> {
         let claims = self.user_keys.verify(bearer_token(headers)?, &project.id)?;
         matches!(claims.role.as_str(), "authenticated" | "project_admin").then_some(claims)
+    }
+
+    /// The id of a user whose sign-in still stands.
+    pub(super) async fn signed_in(&self, user: Option<Claims>) -> Result<Option<String>, FunctionError> {
+        match user {
+            Some(claims) if self.sessions.is_signed_in(&claims).await? => Ok(Some(claims.sub)),
+            _ => Ok(None),
+        }
     }
 }
 

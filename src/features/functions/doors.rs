@@ -21,6 +21,7 @@ use crate::{
         projects::Project,
         releases::{FunctionState, ReleaseSource, ReleaseState},
         secrets::Secrets,
+        user_keys::Claims,
     },
 };
 
@@ -130,6 +131,12 @@ pub trait BrowserSessions: Send + Sync + 'static {
     /// 403 `R402_AUTH_CSRF_ORIGIN_MISMATCH`; 400 and 401 for a Bearer that is not the cookie's.
     fn visitor<'a>(&'a self, request: RoutedRequest<'a>, seconds: i64) -> BoxFuture<'a, ApiResult<RoutedVisitor>>;
 
+    /// Whether the session behind a verified Bearer still stands.
+    ///
+    /// # Errors
+    /// When sessions cannot be read.
+    fn is_signed_in<'a>(&'a self, claims: &'a Claims) -> BoxFuture<'a, ApiResult<bool>>;
+
     /// The session a function asked for; that it may is decided before.
     ///
     /// # Errors
@@ -148,6 +155,10 @@ pub trait BrowserSessions: Send + Sync + 'static {
 impl BrowserSessions for Auth {
     fn visitor<'a>(&'a self, request: RoutedRequest<'a>, seconds: i64) -> BoxFuture<'a, ApiResult<RoutedVisitor>> {
         Box::pin(async move { self.routed_visitor(&request, seconds).await })
+    }
+
+    fn is_signed_in<'a>(&'a self, claims: &'a Claims) -> BoxFuture<'a, ApiResult<bool>> {
+        Box::pin(self.is_signed_in(claims))
     }
 
     fn mint<'a>(&'a self, request: RoutedRequest<'a>, directive: &'a HeaderValue) -> BoxFuture<'a, ApiResult<Minted>> {

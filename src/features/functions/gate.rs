@@ -59,6 +59,11 @@ impl Roles {
     }
 }
 
+/// Whether not everybody may call the function.
+pub(super) fn is_gated(function: &FunctionState) -> bool {
+    function.require_auth || function.require_role.is_some()
+}
+
 impl Functions {
     /// Whether this user may call the function. `user` is the id out of a verified token or session of this project.
     ///
@@ -71,7 +76,7 @@ impl Functions {
         function: &FunctionState,
         user: Option<String>,
     ) -> Result<Option<Passed>, FunctionError> {
-        if !function.require_auth && function.require_role.is_none() {
+        if !is_gated(function) {
             return Ok(None);
         }
         let user = user.ok_or(FunctionError::SignInRequired)?;

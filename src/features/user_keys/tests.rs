@@ -1,3 +1,4 @@
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::SignedDuration;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value, json};
@@ -140,6 +141,47 @@ fn tokens_are_minted_verified_rotated_and_survive_a_restart() {
         assert_eq!(keys.mint(&a, claims(json!({}))).await.unwrap_err().status(), 401);
         assert!(keys.mint(&project("prj_9_z"), claims(json!({}))).await.is_err());
         drop(stored);
+        bench.cluster.stop().await;
+    });
+}
+
+#[test]
+fn a_remembered_token_lends_its_name_to_no_other() {
+    as_ordinary_user(|| async {
+        let bench = Bench::new().await;
+        let keys = bench.start().await;
+        let (a, b) = (project("prj_1_a"), project("prj_2_b"));
+        let good = keys.mint(&a, claims(json!({}))).await.unwrap();
+        keys.mint(&b, claims(json!({}))).await.unwrap();
+        for _ in 0..2 {
+            assert!(keys.verify(&good, &a).is_some());
+            assert_eq!(keys.verify(&good, &b), None, "remembered, and of another project");
+        }
+        let (kid, kid_of_b) = (keys.signing_kid(&a).unwrap(), keys.signing_kid(&b).unwrap());
+        let public = keys.jwks(&a).await.unwrap().keys.remove(0);
+        let (_, body) = good.split_once('.').unwrap();
+        let (said, signature) = body.split_once('.').unwrap();
+        let header = |alg: &str, kid: &str| URL_SAFE_NO_PAD.encode(json!({"alg": alg, "kid": kid}).to_string());
+        let hs256 = Header { kid: Some(kid.clone()), ..Header::new(Algorithm::HS256) };
+        let said_by_a = keys.verify(&good, &a).unwrap();
+        let with_public_key =
+            jsonwebtoken::encode(&hs256, &said_by_a, &EncodingKey::from_secret(public.x.as_bytes())).unwrap();
+        for (token, why) in [
+            (format!("{}.{body}", header("none", &kid)), "another algorithm over the same words"),
+            (format!("{}.{said}.", header("none", &kid)), "no signature"),
+            (format!("{}.{body}", header("ES256", &kid_of_b)), "another key's name"),
+            (format!("{}.{said}.{}", header("ES256", &kid), "A".repeat(signature.len())), "another signature"),
+            (with_public_key, "the public key as a secret"),
+        ] {
+            assert_eq!((keys.verify(&token, &a), keys.verify(&token, &b)), (None, None), "{why}");
+        }
+        // A key that is published no more ends its tokens, remembered or not.
+        let long = keys.mint(&a, claims(json!({"exp": NOW + 30_000}))).await.unwrap();
+        assert!(keys.verify(&long, &a).is_some());
+        keys.rotate(&a).await.unwrap();
+        assert!(keys.verify(&long, &a).is_some());
+        bench.clock.advance(SignedDuration::from_hours(2));
+        assert_eq!(keys.verify(&long, &a), None);
         bench.cluster.stop().await;
     });
 }

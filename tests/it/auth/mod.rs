@@ -15,6 +15,7 @@ mod limits;
 mod magic_links;
 mod passkeys;
 mod passwords;
+mod revocation;
 mod tokens;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

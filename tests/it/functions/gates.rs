@@ -3,10 +3,7 @@
 use serde_json::json;
 
 use super::{api, deploy, function, refused};
-use crate::{
-    auth::Pool,
-    support::{Appliance, Users},
-};
+use crate::auth::Pool;
 
 /// Answers what the gate says.
 const WHO: &str = "console.log('ran'); export default (req) =>
@@ -57,9 +54,15 @@ async fn a_role_gate_is_checked_before_its_release_is_live() {
 
 #[tokio::test]
 async fn a_role_gate_reads_the_projects_own_table() {
-    let mut appliance = Appliance::plan().boot();
-    let project = appliance.api().provision().await;
-    let (admin, guest) = ("6f1b0c52-8a5f-4a4e-9c55-0c1d2e3f4a5b", "7f1b0c52-8a5f-4a4e-9c55-0c1d2e3f4a5b");
+    let pool = Pool::new().await;
+    let project = &pool.project;
+    let mut users = Vec::new();
+    for name in ["admin", "guest", "stranger"] {
+        let email = format!("{name}@example.com");
+        let id = pool.sign_up(&email).await["id"].as_str().expect("an id").to_owned();
+        users.push((id, pool.log_in(&email).await.access));
+    }
+    let [(admin, as_admin), (guest, as_guest), (_, as_stranger)] = &users[..] else { unreachable!("three users") };
     let create = format!(
         "create table members (user_id uuid primary key, role text not null);
          alter table members enable row level security;
@@ -68,20 +71,12 @@ async fn a_role_gate_reads_the_projects_own_table() {
     );
     project.sql(&create).await.is(200);
     let gate = json!({"table": "members", "id_column": "user_id", "role_column": "role", "allowed": ["admin"], "cache_ttl": 0});
-    deploy(&project, &[("f", WHO, json!({"require_role": gate}))]).await;
-    let users = Users::of(&project.id);
-    users.publish(&appliance).await;
-    appliance.stop();
-    appliance.start_again();
-    let (api, project) = (appliance.api(), project.through(&appliance.api()));
-    let call = async |user: &str| {
-        api.post("/functions/v1/f").api_key(&project.anon_key).bearer(&users.token(user)).send().await
-    };
-    let denied = call(guest).await.refused(403, "ROLE_FORBIDDEN");
+    deploy(project, &[("f", WHO, json!({"require_role": gate}))]).await;
+    let call = async |token: &str| project.invoke("f").bearer(token).send().await;
+    let denied = call(as_guest).await.refused(403, "ROLE_FORBIDDEN");
     assert_eq!(denied["allowed_roles"], json!(["admin"]));
-    call("8f1b0c52-8a5f-4a4e-9c55-0c1d2e3f4a5b").await.refused(403, "ROLE_FORBIDDEN");
-    call("not-a-uuid").await.refused(403, "ROLE_FORBIDDEN");
-    assert_eq!(call(admin).await.is(200), json!([admin, "admin"]));
+    call(as_stranger).await.refused(403, "ROLE_FORBIDDEN");
+    assert_eq!(call(as_admin).await.is(200), json!([admin, "admin"]));
     project.sql(&format!("update members set role = 'guest' where user_id = '{admin}'")).await.is(200);
-    call(admin).await.refused(403, "ROLE_FORBIDDEN");
+    call(as_admin).await.refused(403, "ROLE_FORBIDDEN");
 }

@@ -104,6 +104,24 @@ pub async fn with_user(
     row.map(|row| Ok((session_row(&row)?, user_row(&row)?))).transpose()
 }
 
+/// Whether a session of this user lasts and was not revoked. Asked for by every call of a gate with a Bearer, so its
+/// statement is prepared once per connection.
+pub async fn stands(
+    connection: &Connection,
+    project: &ProjectId,
+    session: Uuid,
+    user: Uuid,
+    now: Timestamp,
+) -> Result<bool, DatabaseError> {
+    let statement = connection
+        .prepare_cached(
+            "select from app_sessions
+             where id = $1 and project_id = $2 and user_id = $3 and revoked_at is null and expires_at > $4",
+        )
+        .await?;
+    Ok(connection.query_opt(&statement, &[&session, &project.as_str(), &user, &now]).await?.is_some())
+}
+
 pub async fn insert_refresh_token(
     client: &impl GenericClient,
     hash: &[u8],

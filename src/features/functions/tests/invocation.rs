@@ -294,7 +294,7 @@ fn a_gate_asks_for_a_users_token_of_this_project() {
         }))
         .await;
         bench.deploy(with([("f", FunctionState { require_auth: true, ..plain() })]));
-        let claims = json!({"sub": "u-1", "role": "authenticated", "email": "a@b.c"});
+        let claims = json!({"sub": "u-1", "role": "authenticated", "email": "a@b.c", "session_id": "s-1"});
         let claims = claims.as_object().unwrap();
         let token = bench.user_keys.mint(&PROJECT.parse().unwrap(), claims.clone()).await.unwrap();
         let call = async |apikey: String, bearer: Option<String>| {
@@ -317,8 +317,10 @@ fn a_gate_asks_for_a_users_token_of_this_project() {
             let error = response.extensions().get::<crate::common::ApiError>().unwrap().body("trc_1", false);
             assert_eq!(error["error"], "authentication_required");
         }
-        let passed = json(call(anon, Some(token.clone())).await).await;
+        let passed = json(call(anon.clone(), Some(token.clone())).await).await;
         assert_eq!(passed, json!({"user": "u-1", "token": token}));
+        bench.cookies.ended.lock().unwrap().push("s-1".into());
+        assert_eq!(refusal(&call(anon, Some(token)).await), (401, "R402_AUTH_REQUIRED".into()));
         bench.stop().await;
     });
 }

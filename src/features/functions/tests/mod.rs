@@ -50,7 +50,7 @@ use crate::{
         projects::{self, LimitSettings, Project, ProjectSettings, Projects, RateSettings},
         releases::{FileRef, FunctionClass, FunctionCode, FunctionState, ReleaseSource, ReleaseState, ServedRelease},
         tiers::{Catalogue, TierSettings, Tiers},
-        user_keys::UserKeys,
+        user_keys::{Claims, UserKeys},
     },
 };
 
@@ -190,11 +190,18 @@ struct Cookies {
     visitor: Mutex<Option<RoutedVisitor>>,
     /// Sessions whose requests were settled.
     settled: Mutex<Vec<Uuid>>,
+    /// Sessions whose Bearers pass no gate any more.
+    ended: Mutex<Vec<String>>,
 }
 
 impl BrowserSessions for Cookies {
     fn visitor<'a>(&'a self, _: RoutedRequest<'a>, _: i64) -> BoxFuture<'a, ApiResult<RoutedVisitor>> {
         Box::pin(async { Ok(self.visitor.lock().unwrap().clone().unwrap_or(RoutedVisitor::Anonymous)) })
+    }
+
+    fn is_signed_in<'a>(&'a self, claims: &'a Claims) -> BoxFuture<'a, ApiResult<bool>> {
+        let ended = self.ended.lock().unwrap().iter().any(|id| claims.session_id.as_ref() == Some(id));
+        Box::pin(async move { Ok(!ended) })
     }
 
     fn mint<'a>(&'a self, _: RoutedRequest<'a>, _: &'a HeaderValue) -> BoxFuture<'a, ApiResult<Minted>> {
