@@ -72,20 +72,22 @@ impl Load {
         }
     }
 
-    /// Latencies in microseconds.
+    /// Latencies in microseconds. One request is sent in any case, however short the time is.
     async fn connection(self: Arc<Self>, turn: Arc<AtomicUsize>, end: Instant) -> Vec<u64> {
         let mut stream = TcpStream::connect(&self.address).await.expect("the server listens");
         stream.set_nodelay(true).expect("a socket option");
         let mut latencies = Vec::with_capacity(1 << 14);
         let mut buffer = vec![0; 1 << 16];
-        while Instant::now() < end {
+        loop {
             let request = &self.requests[turn.fetch_add(1, Ordering::Relaxed) % self.requests.len()];
             let sent = Instant::now();
             stream.write_all(request).await.expect("the connection stays");
             self.answer(&mut stream, &mut buffer).await;
             latencies.push(sent.elapsed().as_micros() as u64);
+            if Instant::now() >= end {
+                return latencies;
+            }
         }
-        latencies
     }
 
     async fn answer(&self, stream: &mut TcpStream, buffer: &mut Vec<u8>) {

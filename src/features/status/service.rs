@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
-use tokio::time;
+use tokio::{sync::Mutex, time};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -26,6 +26,9 @@ use crate::{
 
 /// Longest time a probe may take before it counts as failed (01 §10).
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
+/// Probes begin this far apart at least, so that whoever asks for health without pause costs the database next to
+/// nothing.
+const PROBES_APART: Duration = Duration::from_millis(100);
 const SAMPLE_EVERY: Duration = Duration::from_secs(60);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -38,6 +41,9 @@ pub struct Capability {
     pub name: &'static str,
     pub probe: Probe,
 }
+
+/// Capability → healthy.
+type Checks = BTreeMap<&'static str, bool>;
 
 /// The health of the box, now and over time.
 pub struct Status {
@@ -52,6 +58,8 @@ pub struct Status {
     started: Instant,
     /// Sums of the windows, refreshed with every sample so that `/status` costs no query.
     windows: ArcSwapOption<[Window; 3]>,
+    /// The last probes and when they began. Held while they run: who asks meanwhile waits for them.
+    latest: Mutex<Option<(Instant, Arc<Checks>)>>,
 }
 
 impl Status {
@@ -74,11 +82,26 @@ impl Status {
             clock,
             started: Instant::now(),
             windows: ArcSwapOption::empty(),
+            latest: Mutex::default(),
         }
     }
 
-    /// Runs every probe at once. Capability → healthy.
-    async fn probe(&self) -> BTreeMap<&'static str, bool> {
+    /// How the capabilities were [`PROBES_APART`] ago at most.
+    async fn probe(&self) -> Arc<Checks> {
+        let mut latest = self.latest.lock().await;
+        if let Some((began, checks)) = &*latest
+            && began.elapsed() < PROBES_APART
+        {
+            return Arc::clone(checks);
+        }
+        let began = Instant::now();
+        let checks = Arc::new(self.probe_now().await);
+        *latest = Some((began, Arc::clone(&checks)));
+        checks
+    }
+
+    /// Runs every probe at once.
+    async fn probe_now(&self) -> Checks {
         let probes = self.capabilities.iter().map(|capability| async {
             let healthy = time::timeout(PROBE_LIMIT, (capability.probe)()).await.unwrap_or(false);
             (capability.name, healthy)
@@ -91,7 +114,7 @@ impl Status {
         let healthy = checks.values().all(|healthy| *healthy);
         Health {
             status: if healthy { "healthy" } else { "degraded" },
-            checks: checks.into_iter().map(|(name, healthy)| (name, if healthy { "ok" } else { "fail" })).collect(),
+            checks: checks.iter().map(|(name, healthy)| (*name, if *healthy { "ok" } else { "fail" })).collect(),
             version: VERSION,
         }
     }
@@ -114,8 +137,8 @@ impl Status {
             current_status: if healthy { "operational" } else { "degraded" },
             availability: Availability { last_24h, last_7d, last_30d },
             capability_status: checks
-                .into_iter()
-                .map(|(name, healthy)| (name, if healthy { "operational" } else { "degraded" }))
+                .iter()
+                .map(|(name, healthy)| (*name, if *healthy { "operational" } else { "degraded" }))
                 .collect(),
             links: Links { health: self.health_url.clone() },
             payments: self.payments.clone(),
@@ -139,7 +162,7 @@ impl Status {
 
     async fn sample(&self) -> Result<(), DatabaseError> {
         let now = self.clock.now();
-        store::record(&self.database, now, &json!(self.probe().await)).await?;
+        store::record(&self.database, now, &json!(*self.probe().await)).await?;
         let mut windows = Vec::with_capacity(3);
         for days in [1, 7, 30] {
             let since = now.minus(SignedDuration::from_hours(24 * days));

@@ -217,6 +217,23 @@ async fn instances_differ_in_their_randomness() {
 }
 
 #[tokio::test]
+async fn threads_of_functions_give_way_to_all_others() {
+    text("export default () => 'started'").await;
+    let mut seen = 0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+        let (name, rest) = stat.rsplit_once(')').unwrap();
+        // proc_pid_stat(5): niceness is the 19th field, and the state after the name the third.
+        let nice = rest.split_whitespace().nth(16).unwrap();
+        if name.ends_with("(sandbox") {
+            assert_eq!(nice, "10");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2, "{seen} threads of the sandbox");
+}
+
+#[tokio::test]
 async fn the_environment_is_the_programs() {
     let source = "process.env.N = 5; export default () => Response.json([process.env.API_KEY, process.env.N, process.env.HOME ?? null])";
     assert_eq!(text(source).await, "[\"s3cret\",\"5\",null]");

@@ -109,11 +109,13 @@ fn a_session_tells_of_its_caller_and_of_nobody_else() {
                  create function auth.uid() returns uuid language sql stable as
                     $$ select (current_setting('request.jwt.claims', true)::json ->> 'sub')::uuid $$;
                  grant usage on schema auth to anon, authenticated;
+                 grant execute on function auth.uid() to anon, authenticated;
                  create table public.hers (owner uuid default auth.uid(), note text);
                  alter table public.hers enable row level security;
                  create policy own on public.hers using (owner = auth.uid());
                  create table public.lit (id int); insert into public.lit values (7);
                  create function public.whoever() returns text language sql stable as $$ select auth.uid()::text $$;
+                 grant execute on function public.whoever() to anon, authenticated;
                  grant all on public.hers, public.lit to anon, authenticated;
                  insert into public.hers values
                     ('00000000-0000-4000-8000-00000000000a', 'of a'), ('00000000-0000-4000-8000-00000000000b', 'of b');",
