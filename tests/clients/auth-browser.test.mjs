@@ -7,7 +7,7 @@ import { request } from "node:http";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
-import { API, subscriber } from "./harness.mjs";
+import { API, siteOrigin, subscriber } from "./harness.mjs";
 
 const SHOTS = process.env.RUN402_TEST_SCREENSHOTS;
 const PASSWORD = "correct horse battery";
@@ -71,7 +71,7 @@ before(async () => {
   });
   ({ r } = await subscriber());
   project = await r.projects.provision({ name: "Todo Club" });
-  const name = `todo-${Math.random().toString(36).slice(2, 10)}`;
+  const site = siteOrigin("todo");
   const deployed = await (await r.project(project.project_id)).apply({
     database: {
       migrations: [{ id: "001", sql: "create table todos (id serial primary key, what text not null, owner uuid default auth.uid())" }],
@@ -83,10 +83,10 @@ before(async () => {
     site: { replace: { "index.html": PAGE, "app.js": APP(project.anon_key, API) } },
     functions: { replace: { todos: { source: FUNCTION } } },
     routes: { replace: [{ pattern: "/api/todos", methods: ["GET", "POST"], target: { type: "function", name: "todos" } }] },
-    subdomains: { set: [name] },
+    subdomains: { set: [site.name] },
   });
   assert.equal(deployed.release_id.startsWith("rel_"), true);
-  origin = new URL(API).origin.replace("://127.0.0.1", `://${name}.localhost`).replace("://localhost", `://${name}.localhost`);
+  origin = site.origin;
 });
 
 after(() => browser?.close());

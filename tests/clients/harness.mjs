@@ -66,3 +66,10 @@ export async function failure(promise) {
   }
   throw new Error("it did not fail");
 }
+
+/** A subdomain nobody has, and the origin at which a browser finds it. */
+export function siteOrigin(prefix) {
+  const name = `${prefix}-${Math.random().toString(36).slice(2, 10)}`;
+  const { protocol, port } = new URL(API);
+  return { name, origin: `${protocol}//${name}.localhost:${port}` };
+}

@@ -154,6 +154,19 @@ fn the_sdk_deploys_and_manages_functions() {
 }
 
 #[test]
+fn the_functions_package_works_where_a_function_brings_its_own_copy() {
+    run("bundled.test.mjs");
+}
+
+#[test]
+fn the_output_of_the_astro_integration_is_rendered_on_request() {
+    let site = sources().join("astro");
+    // Astro is large, and no other suite needs it: its packages are an installation of their own.
+    let packages = install(&site, "astro");
+    run_with("astro.test.mjs", &[("RUN402_TEST_ASTRO_SITE", &site), ("RUN402_TEST_ASTRO_PACKAGES", &packages)]);
+}
+
+#[test]
 fn the_sdk_keeps_assets() {
     run("assets.test.mjs");
 }
@@ -186,8 +199,10 @@ fn the_sdk_sends_a_large_file_in_parts_and_again_after_an_interruption() {
 }
 
 #[test]
-fn the_lockfile_names_no_registry() {
-    let lockfile = fs::read_to_string(sources().join("package-lock.json")).expect("the lockfile");
-    assert!(!lockfile.contains("\"resolved\""), "write it with omit-lockfile-registry-resolved");
-    assert!(!lockfile.contains("registry."), "the lockfile must work with any registry");
+fn the_lockfiles_name_no_registry() {
+    for dir in ["", "astro"] {
+        let lockfile = fs::read_to_string(sources().join(dir).join("package-lock.json")).expect("the lockfile");
+        assert!(!lockfile.contains("\"resolved\""), "write it with omit-lockfile-registry-resolved");
+        assert!(!lockfile.contains("registry."), "the lockfile must work with any registry");
+    }
 }

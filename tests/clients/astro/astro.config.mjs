@@ -1,0 +1,3 @@
+import run402 from "@run402/astro";
+
+export default run402();

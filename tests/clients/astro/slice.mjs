@@ -1,0 +1,1 @@
+export { buildAstroReleaseSlice } from "@run402/astro/release-slice";
