@@ -108,7 +108,7 @@ fn a_session_tells_of_its_caller_and_of_nobody_else() {
             .sql(
                 "create schema auth; create schema run402; create schema extensions;
                  create function auth.uid() returns uuid language sql stable as
-                    $$ select (current_setting('request.jwt.claims', true)::json ->> 'sub')::uuid $$;
+                    $$ select nullif(current_setting('request.jwt.claims', true)::json ->> 'sub', '')::uuid $$;
                  grant usage on schema auth to anon, authenticated;
                  grant execute on function auth.uid() to anon, authenticated;
                  create table public.hers (owner uuid default auth.uid(), note text);
