@@ -144,7 +144,7 @@ fn a_session_tells_of_its_caller_and_of_nobody_else() {
             // Told for its transaction only.
             (call("POST /hers?select=note").user(a).body("{\"note\":\"new\"}"), "", ""),
             (call("GET /rpc/whoever").user(b), r#""00000000-0000-4000-8000-00000000000b""#, "nobody"),
-            (call("GET /hers?select=note&order=note").user(a), r#"[{"note":"new"},{"note":"of a"}]"#, a),
+            (call("GET /hers?select=note&order=note.desc&limit=1").user(a), r#"[{"note":"of a"}]"#, a),
         ];
         for (step, (call, expected, sub)) in steps.into_iter().enumerate() {
             let line = call.line;
