@@ -409,7 +409,6 @@ impl Inner {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is called as what `map_err` takes")]
 /// Whoever serves requests, and Postgres, goes first on this thread's processor: a nice value of 10 (setpriority(2)).
 /// Functions keep a tenth of it when others never rest.
 fn give_way() {
@@ -422,6 +421,7 @@ fn give_way() {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is called as what `map_err` takes")]
 fn broken(error: wasmtime::Error) -> Failure {
     Failure::from_host(&error)
 }
